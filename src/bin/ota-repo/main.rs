@@ -1,0 +1,2 @@
+//! The device's binary.
+fn main() {}

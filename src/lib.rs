@@ -1,0 +1,1 @@
+//! rust-ota keeps an OSTree device up to date.
