@@ -1,1 +1,5 @@
-//! rust-ota keeps an OSTree device up to date.
+//! rust-ota keeps an OSTree device up to date. This is the map of the crate; `ARCHITECTURE.md` has the picture.
+//!
+//! Data flows one way: settings and stored facts go in, a plan is made in pure code, the agent carries it out.
+
+pub mod gateway;

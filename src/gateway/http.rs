@@ -1,0 +1,360 @@
+//! The one place that speaks HTTP and TLS (ureq over rustls over ring).
+//!
+//! No redirects, no compression, no web PKI: a device trusts the CA that it was provisioned with and asks
+//! exactly the URL that it means. Every wait has an end: connecting, the reply's head, and each read.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+/// How to reach a server.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// PEM file with the CA certificates to trust. Without it only plain HTTP can be spoken.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client certificate chain and its key.
+    pub client: Option<ClientIdentity>,
+    /// Plain `http://` is for debugging commands and tests; a device is `https` only.
+    pub plain_http: bool,
+    /// Headers of every request, by name and value.
+    pub headers: Vec<(String, String)>,
+    /// Longest wait for name resolution, connection and TLS handshake.
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of a reply, and for each further read of its body.
+    pub stall_timeout: Duration,
+    /// Connections that are kept open when idle.
+    pub idle_connections: usize,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        HttpSettings {
+            ca: None,
+            client: None,
+            plain_http: false,
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            idle_connections: 4,
+        }
+    }
+}
+
+/// Where the device's TLS certificate and key are.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// PEM file of the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file of the private key (PKCS#8, PKCS#1 or SEC1).
+    pub key: PathBuf,
+}
+
+/// A client that keeps its connections. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Http {
+    agent: ureq::Agent,
+    headers: Vec<(String, String)>,
+    plain_http: bool,
+}
+
+/// A whole reply, whatever its status.
+#[derive(Debug)]
+pub struct Reply {
+    /// HTTP status code.
+    pub status: u16,
+    /// `ETag` as sent, for a conditional request later.
+    pub etag: Option<String>,
+    /// Seconds of a `Retry-After` header, where the server sent a number.
+    pub retry_after: Option<u64>,
+    /// The body, at most as long as the limit of the call.
+    pub body: Vec<u8>,
+}
+
+/// A reply whose body is still to be read.
+pub struct Stream {
+    /// HTTP status code: 200, or 206 where a range was asked and given.
+    pub status: u16,
+    /// Bytes of this body, where the server said so.
+    pub length: Option<u64>,
+    /// `ETag` as sent.
+    pub etag: Option<String>,
+    reader: ureq::BodyReader<'static>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("status", &self.status)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl Http {
+    /// Reads the certificates and makes a client. Nothing is connected yet.
+    pub fn new(settings: &HttpSettings) -> Result<Http, HttpError> {
+        let tls = tls_config(settings)?;
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .https_only(!settings.plain_http)
+            // A redirect would take the device's certificate, or its trust, to a place nobody signed for.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(ureq::Proxy::try_from_env())
+            .user_agent(concat!("rust-ota/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .max_response_header_size(64 * 1024)
+            .max_idle_connections(settings.idle_connections)
+            .max_idle_connections_per_host(settings.idle_connections)
+            .timeout_resolve(Some(settings.connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout))
+            .timeout_recv_response(Some(settings.stall_timeout))
+            .timeout_per_read(Some(settings.stall_timeout))
+            .timeout_per_write(Some(settings.stall_timeout))
+            .build();
+        Ok(Http {
+            agent: config.new_agent(),
+            headers: settings.headers.clone(),
+            plain_http: settings.plain_http,
+        })
+    }
+
+    /// GETs a small document, refusing more than `limit` bytes of body.
+    pub fn get(&self, url: &str, limit: u64) -> Result<Reply, HttpError> {
+        self.get_unless(url, None, limit)
+    }
+
+    /// GETs a document unless it still has the `etag` seen before; then the status is 304 and the body empty.
+    pub fn get_unless(&self, url: &str, etag: Option<&str>, limit: u64) -> Result<Reply, HttpError> {
+        let mut request = self.request("GET", url)?;
+        if let Some(etag) = etag {
+            request = request.header("If-None-Match", etag);
+        }
+        let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
+        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
+        read_reply(url, response, limit)
+    }
+
+    /// Sends a body (PUT or POST) and reads the reply, refusing more than `limit` bytes of it.
+    pub fn send(
+        &self,
+        method: &str,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+        limit: u64,
+    ) -> Result<Reply, HttpError> {
+        let request = self
+            .request(method, url)?
+            .header("Content-Type", content_type)
+            .body(body)
+            .map_err(|e| HttpError::failed(url, e.into()))?;
+        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
+        read_reply(url, response, limit)
+    }
+
+    /// Opens a large body, from byte `from` on. Whether the server obeyed is in the status (206).
+    pub fn open(&self, url: &str, from: u64) -> Result<Stream, HttpError> {
+        let mut request = self.request("GET", url)?;
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
+        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
+        let etag = header(&response, "etag");
+        let status = response.status().as_u16();
+        let body = response.into_body();
+        Ok(Stream { status, length: body.content_length(), etag, reader: body.into_reader() })
+    }
+
+    fn request(&self, method: &str, url: &str) -> Result<ureq::http::request::Builder, HttpError> {
+        let allowed = url.starts_with("https://") || (self.plain_http && url.starts_with("http://"));
+        if !allowed {
+            return Err(HttpError::NotHttps { url: url.to_string() });
+        }
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        Ok(request)
+    }
+}
+
+fn read_reply(url: &str, response: ureq::http::Response<ureq::Body>, limit: u64) -> Result<Reply, HttpError> {
+    let etag = header(&response, "etag");
+    let retry_after = header(&response, "retry-after").and_then(|v| v.trim().parse().ok());
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    // One byte more than allowed is asked for, so that "too large" is told apart from "just fits".
+    response
+        .into_body()
+        .into_reader()
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut body)
+        .map_err(|e| HttpError::cut(url, e))?;
+    if body.len() as u64 > limit {
+        return Err(HttpError::TooLarge { url: url.to_string(), limit });
+    }
+    Ok(Reply { status, etag, retry_after, body })
+}
+
+fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<String> {
+    response.headers().get(name)?.to_str().ok().map(str::to_string)
+}
+
+fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = match &settings.ca {
+        Some(path) => read_certificates(path)?,
+        None => Vec::new(),
+    };
+    let client = match &settings.client {
+        Some(identity) => Some(read_identity(identity, &provider)?),
+        None => None,
+    };
+    let roots: Vec<_> = roots.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(provider)
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .client_cert(client)
+        .build())
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    let pem = read(path)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| HttpError::bad_file(path, format!("not a PEM certificate: {e:?}")))?;
+    if certificates.is_empty() {
+        return Err(HttpError::bad_file(path, "has no PEM certificate in it".to_string()));
+    }
+    Ok(certificates)
+}
+
+/// ureq would panic on a key that does not fit its certificate, so rustls is asked first.
+fn read_identity(
+    identity: &ClientIdentity,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<ClientCert, HttpError> {
+    let chain = read_certificates(&identity.certificate)?;
+    let pem = read(&identity.key)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e:?}")))?;
+    rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()))
+        .and_then(|b| b.with_client_auth_cert(chain.clone(), key.clone_key()))
+        .map_err(|e| {
+            let certificate = identity.certificate.display();
+            HttpError::bad_file(
+                &identity.key,
+                format!("does not work with the certificate {certificate}: {e}"),
+            )
+        })?;
+    let chain: Vec<_> = chain.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+    let key = PrivateKey::from_pem(&pem)
+        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e}")))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
+    fs::read(path).map_err(|e| HttpError::bad_file(path, e.to_string()))
+}
+
+/// Why a request could not be made or its reply not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// A certificate or key file is missing or unusable.
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Only `https://` URLs are allowed here.
+    NotHttps {
+        /// The URL that was asked for.
+        url: String,
+    },
+    /// The body is longer than the role or document may be.
+    TooLarge {
+        /// The URL that was asked for.
+        url: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The connection, the handshake or the reply's head failed.
+    Failed {
+        /// The URL that was asked for.
+        url: String,
+        /// What the transport said.
+        reason: String,
+    },
+    /// The body ended early or stalled.
+    Cut {
+        /// The URL that was asked for.
+        url: String,
+        /// What the transport said.
+        reason: String,
+    },
+}
+
+impl HttpError {
+    fn bad_file(path: &Path, reason: String) -> HttpError {
+        HttpError::BadFile { path: path.to_path_buf(), reason }
+    }
+
+    fn failed(url: &str, error: ureq::Error) -> HttpError {
+        HttpError::Failed { url: url.to_string(), reason: error.to_string() }
+    }
+
+    fn cut(url: &str, error: io::Error) -> HttpError {
+        HttpError::Cut { url: url.to_string(), reason: error.to_string() }
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::BadFile { path, reason } => {
+                write!(f, "{}: {reason}; check the file and the [import] and [storage] paths", path.display())
+            }
+            HttpError::NotHttps { url } => {
+                write!(
+                    f,
+                    "{url}: only https:// is allowed; correct the server's address in the configuration"
+                )
+            }
+            HttpError::TooLarge { url, limit } => {
+                write!(
+                    f,
+                    "{url}: the server sent more than the {limit} bytes that are allowed; nothing was kept"
+                )
+            }
+            HttpError::Failed { url, reason } => {
+                write!(f, "{url}: {reason}; check the network, the server and the certificates")
+            }
+            HttpError::Cut { url, reason } => {
+                write!(f, "{url}: the reply was cut: {reason}; it is safe to try again")
+            }
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
