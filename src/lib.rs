@@ -2,4 +2,6 @@
 //!
 //! Data flows one way: settings and stored facts go in, a plan is made in pure code, the agent carries it out.
 
+pub mod config;
 pub mod gateway;
+pub mod store;

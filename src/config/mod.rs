@@ -1,0 +1,97 @@
+//! What the device is told to be: fragments on disk, merged with the file each value came from, then typed.
+
+mod fragments;
+mod merged;
+mod settings;
+
+pub use fragments::{Fragment, parse};
+pub use merged::{Merged, Value};
+pub use settings::{Metadata, RollbackMode, Settings};
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where fragments are looked for, later ones hiding earlier ones of the same name.
+pub const DEFAULT_PATHS: [&str; 3] = ["/usr/lib/sota/conf.d", "/var/sota/sota.toml", "/etc/sota/conf.d"];
+
+/// Reads the given files and folders, or the default ones, into typed settings.
+pub fn load(paths: &[PathBuf]) -> Result<(Merged, Settings), ConfigError> {
+    let merged = if paths.is_empty() {
+        let defaults: Vec<PathBuf> = DEFAULT_PATHS.iter().map(PathBuf::from).filter(|p| p.exists()).collect();
+        Merged::read(&defaults)?
+    } else {
+        Merged::read(paths)?
+    };
+    let settings = Settings::from_merged(&merged)?;
+    Ok((merged, settings))
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A file or folder cannot be read.
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A line is neither a section, nor `key = value`, nor a comment.
+    BadLine {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A value is not of the kind that its key takes.
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// `section.key`.
+        key: String,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
+    /// Something that is needed is nowhere set.
+    Missing {
+        /// `section.key`.
+        key: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn unreadable(path: &Path, source: io::Error) -> ConfigError {
+        ConfigError::Unreadable { path: path.to_path_buf(), source }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable { path, source } => {
+                write!(f, "cannot read the configuration {}: {source}", path.display())
+            }
+            ConfigError::BadLine { path, line, reason } => {
+                write!(f, "{}:{line}: {reason}; correct the line", path.display())
+            }
+            ConfigError::BadValue { path, line, key, value, expected } => {
+                write!(f, "{}:{line}: {key} = {value:?} is not {expected}", path.display())
+            }
+            ConfigError::Missing { key, purpose } => {
+                write!(f, "{key} is not set; it says {purpose}: put it into a file in /etc/sota/conf.d")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

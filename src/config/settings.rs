@@ -1,0 +1,257 @@
+//! The typed settings, with the defaults of the clients that this one replaces.
+
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Merged, Value};
+
+/// Which dialect the metadata is written in. A setting, never guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// What aktualizr's and Foundries' servers sign.
+    Ats,
+    /// TUF 1.0 as its specification has it.
+    Tuf,
+}
+
+/// How the bootloader is told about a trial boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RollbackMode {
+    /// Not at all.
+    None,
+    /// U-Boot counts every boot.
+    UbootGeneric,
+    /// U-Boot counts while `upgrade_available` is 1.
+    UbootMasked,
+}
+
+/// Everything that the client can be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `tls.server`, without a final slash.
+    pub server: Option<String>,
+    /// `uptane.repo_server`, by default `<tls.server>/repo`.
+    pub repo_server: Option<String>,
+    /// `pacman.ostree_server`, by default `<tls.server>/treehub`.
+    pub ostree_server: Option<String>,
+    /// CA certificates of the servers.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key of this device.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `rust_ota.metadata`.
+    pub metadata: Metadata,
+    /// `rust_ota.root`: the trusted root that the image ships.
+    pub root: PathBuf,
+    /// `uptane.polling_sec`.
+    pub polling_sec: u64,
+    /// `pacman.os`: the stateroot; the booted one where empty.
+    pub os: Option<String>,
+    /// `pacman.sysroot`, `/` where empty.
+    pub sysroot: PathBuf,
+    /// `pacman.booted`: whether the running system is one of the sysroot's deployments.
+    pub booted: bool,
+    /// `pacman.tags`: what is visible to this device; empty is everything.
+    pub tags: Vec<String>,
+    /// `provision.primary_ecu_hardware_id`, the host name where not set.
+    pub hardware_id: String,
+    /// `bootloader.rollback_mode`.
+    pub rollback_mode: RollbackMode,
+    /// `bootloader.reboot_command`, as an argument vector.
+    pub reboot_command: Vec<String>,
+    /// `rust_ota.auto_reboot`: the daemon reboots into a pending Target by itself.
+    pub auto_reboot: bool,
+    /// `rust_ota.fw_env_config`: the file that says where U-Boot's environment is.
+    pub fw_env_config: Option<PathBuf>,
+    /// `rust_ota.pull_jobs`: objects that are fetched at the same time.
+    pub pull_jobs: usize,
+    /// `rust_ota.deadline_sec`: an unconfirmed trial boot is given up after so long.
+    pub deadline_sec: u64,
+    /// `<storage.path>/rust-ota`.
+    pub state: PathBuf,
+    /// `rust_ota.run_dir`: what need not survive a reboot.
+    pub run_dir: PathBuf,
+    /// `logger.loglevel`: 0 trace to 5 fatal.
+    pub loglevel: u8,
+}
+
+impl Settings {
+    /// Types and checks the merged values.
+    pub fn from_merged(merged: &Merged) -> Result<Settings, ConfigError> {
+        let m = Reader(merged);
+        let server = m.url("tls", "server");
+        let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
+        let base = |suffix: &str| server.as_ref().map(|s| format!("{s}{suffix}"));
+        Ok(Settings {
+            repo_server: m.url("uptane", "repo_server").or_else(|| base("/repo")),
+            ostree_server: m.url("pacman", "ostree_server").or_else(|| base("/treehub")),
+            ca: m.tls_file(&storage, "tls_cacert_path", "root.crt"),
+            client: m.tls_file(&storage, "tls_clientcert_path", "client.pem").zip(m.tls_file(
+                &storage,
+                "tls_pkey_path",
+                "pkey.pem",
+            )),
+            metadata: m.choice("rust_ota", "metadata", Metadata::Ats, &METADATA)?,
+            root: m.path("rust_ota", "root").unwrap_or_else(|| PathBuf::from("/usr/lib/sota/tuf/root.json")),
+            polling_sec: m.number("uptane", "polling_sec", 300)?,
+            os: m.text("pacman", "os"),
+            sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| PathBuf::from("/")),
+            booted: m.booted()?,
+            tags: m.list("pacman", "tags"),
+            hardware_id: m.text("provision", "primary_ecu_hardware_id").unwrap_or_else(host_name),
+            rollback_mode: m.choice("bootloader", "rollback_mode", RollbackMode::None, &ROLLBACK_MODES)?,
+            reboot_command: m.words("bootloader", "reboot_command", "/sbin/reboot"),
+            auto_reboot: m.switch("rust_ota", "auto_reboot", true)?,
+            fw_env_config: m.path("rust_ota", "fw_env_config"),
+            pull_jobs: m.number("rust_ota", "pull_jobs", 24)?.clamp(1, 128) as usize,
+            deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
+            run_dir: m.path("rust_ota", "run_dir").unwrap_or_else(|| PathBuf::from("/run/rust-ota")),
+            loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
+            state: storage.join("rust-ota"),
+            server,
+        })
+    }
+}
+
+const METADATA: [(&str, Metadata); 2] = [("ats", Metadata::Ats), ("tuf", Metadata::Tuf)];
+const ROLLBACK_MODES: [(&str, RollbackMode); 3] = [
+    ("none", RollbackMode::None),
+    ("uboot_generic", RollbackMode::UbootGeneric),
+    ("uboot_masked", RollbackMode::UbootMasked),
+];
+
+/// Looks values up; an empty one counts as not set.
+struct Reader<'a>(&'a Merged);
+
+impl Reader<'_> {
+    fn value(&self, section: &str, key: &str) -> Option<&Value> {
+        self.0.get(section, key).filter(|v| !v.text.is_empty())
+    }
+
+    fn text(&self, section: &str, key: &str) -> Option<String> {
+        self.value(section, key).map(|v| v.text.clone())
+    }
+
+    fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
+        self.text(section, key).map(PathBuf::from)
+    }
+
+    fn url(&self, section: &str, key: &str) -> Option<String> {
+        self.text(section, key).map(|t| t.trim_end_matches('/').to_string())
+    }
+
+    fn list(&self, section: &str, key: &str) -> Vec<String> {
+        let text = self.text(section, key).unwrap_or_default();
+        text.split([',', ' ']).filter(|t| !t.is_empty()).map(str::to_string).collect()
+    }
+
+    fn words(&self, section: &str, key: &str, default: &str) -> Vec<String> {
+        let text = self.text(section, key).unwrap_or_else(|| default.to_string());
+        text.split_whitespace().map(str::to_string).collect()
+    }
+
+    fn number(&self, section: &str, key: &str, default: u64) -> Result<u64, ConfigError> {
+        let Some(value) = self.value(section, key) else { return Ok(default) };
+        value.text.parse().map_err(|_| bad(value, section, key, "a whole number of 0 or more"))
+    }
+
+    fn switch(&self, section: &str, key: &str, default: bool) -> Result<bool, ConfigError> {
+        let Some(value) = self.value(section, key) else { return Ok(default) };
+        match value.text.as_str() {
+            "1" | "true" => Ok(true),
+            "0" | "false" => Ok(false),
+            _ => Err(bad(value, section, key, "0, 1, true or false")),
+        }
+    }
+
+    fn choice<T: Copy>(
+        &self,
+        section: &str,
+        key: &str,
+        default: T,
+        names: &[(&'static str, T)],
+    ) -> Result<T, ConfigError> {
+        let Some(value) = self.value(section, key) else { return Ok(default) };
+        let found = names.iter().find(|(name, _)| *name == value.text);
+        found.map(|(_, t)| *t).ok_or_else(|| {
+            let expected = if section == "bootloader" {
+                "one of none, uboot_generic, uboot_masked"
+            } else {
+                "one of ats, tuf"
+            };
+            bad(value, section, key, expected)
+        })
+    }
+
+    fn booted(&self) -> Result<bool, ConfigError> {
+        match self.value("pacman", "booted").map(|v| v.text.as_str()) {
+            Some("staged") => Ok(false),
+            _ => self.switch("pacman", "booted", true),
+        }
+    }
+
+    /// A file that was provisioned: where `import` says, or in the storage, or where imports are put by default.
+    fn tls_file(&self, storage: &Path, key: &str, default: &str) -> Option<PathBuf> {
+        let import = self.path("import", "base_path").unwrap_or_else(|| storage.join("import"));
+        if let Some(path) = self.path("import", key) {
+            return Some(import.join(path));
+        }
+        let stored = self.path("storage", key).unwrap_or_else(|| PathBuf::from(default));
+        [storage.join(&stored), import.join(default)].into_iter().find(|p| p.exists())
+    }
+}
+
+fn bad(value: &Value, section: &str, key: &str, expected: &'static str) -> ConfigError {
+    ConfigError::BadValue {
+        path: value.file.clone(),
+        line: value.line,
+        key: format!("{section}.{key}"),
+        value: value.text.clone(),
+        expected,
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, ConfigError> {
+        let mut merged = Merged::default();
+        merged.apply(Path::new("/etc/sota/conf.d/50.toml"), text)?;
+        Settings::from_merged(&merged)
+    }
+
+    #[test]
+    fn defaults_and_derived_addresses() {
+        let s = settings("[tls]\nserver = \"https://ota.example:8443/\"\n[pacman]\ntags = \"main,test\"\n")
+            .unwrap();
+        assert_eq!(s.repo_server.as_deref(), Some("https://ota.example:8443/repo"));
+        assert_eq!(s.ostree_server.as_deref(), Some("https://ota.example:8443/treehub"));
+        assert_eq!((s.polling_sec, s.booted, s.metadata), (300, true, Metadata::Ats));
+        assert_eq!(s.tags, ["main", "test"]);
+        assert_eq!(s.reboot_command, ["/sbin/reboot"]);
+        assert_eq!(s.state, Path::new("/var/sota/rust-ota"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_names_file_line_and_key() {
+        for (text, key) in [
+            ("[uptane]\npolling_sec = soon\n", "uptane.polling_sec"),
+            ("[uptane]\npolling_sec = -5\n", "uptane.polling_sec"),
+            ("[bootloader]\nrollback_mode = magic\n", "bootloader.rollback_mode"),
+            ("[rust_ota]\nmetadata = guess\n", "rust_ota.metadata"),
+            ("[rust_ota]\nauto_reboot = perhaps\n", "rust_ota.auto_reboot"),
+        ] {
+            let error = settings(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("/etc/sota/conf.d/50.toml:2: {key} = ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn staged_means_not_booted() {
+        assert!(!settings("[pacman]\nbooted = staged\n").unwrap().booted);
+        assert!(!settings("[pacman]\nbooted = 0\n").unwrap().booted);
+    }
+}

@@ -1,0 +1,94 @@
+//! Files that are either the old or the new content, never something between.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+
+/// Writes a file so that a power cut leaves the old content or the new one. Makes its folder if needed.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    make_folder(folder)?;
+    let temporary = beside(path, ".tmp");
+    let written = write_and_sync(&temporary, bytes).and_then(|()| {
+        fs::rename(&temporary, path).map_err(|e| StoreError::io("rename to", path, e))?;
+        sync_folder(folder)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Reads a file; none is not an error.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StoreError::io("read", path, e)),
+    }
+}
+
+/// Removes a file so that it stays removed; none is not an error.
+pub fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(StoreError::io("remove", path, e)),
+    }
+}
+
+/// Writes a value as JSON with a final newline, readable in the field.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::io("write", path, std::io::Error::other(e.to_string())))?;
+    bytes.push(b'\n');
+    write(path, &bytes)
+}
+
+/// Reads a JSON file. One that does not parse is set aside as `NAME.damaged` and named in the error.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(e) => Err(set_aside(path, e.to_string())),
+    }
+}
+
+/// Moves a damaged file out of the way and says so.
+pub fn set_aside(path: &Path, reason: String) -> StoreError {
+    let target = beside(path, ".damaged");
+    match fs::rename(path, &target) {
+        Ok(()) => StoreError::Damaged { path: path.to_path_buf(), set_aside: target, reason },
+        Err(e) => StoreError::io("move aside", path, e),
+    }
+}
+
+fn write_and_sync(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut file = File::create(path).map_err(|e| StoreError::io("create", path, e))?;
+    file.write_all(bytes).map_err(|e| StoreError::io("write", path, e))?;
+    file.sync_all().map_err(|e| StoreError::io("sync", path, e))
+}
+
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).map_err(|e| StoreError::io("create", folder, e))?;
+    sync_folder(folder.parent().unwrap_or(Path::new("/")))
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| StoreError::io("sync", folder, e))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}

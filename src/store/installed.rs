@@ -1,0 +1,169 @@
+//! Which Targets this device has, had, waits for, and knows to be bad: one file, so that each step is one rename.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{StoreError, atomic};
+
+const VERSION: u32 = 1;
+
+/// A Target as it was when it was chosen. Kept whole, since the server may drop it from its metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRecord {
+    /// Key in the targets role, for example `raspberrypi4-93`.
+    pub name: String,
+    /// `custom.version` as an integer, -1 where it has none.
+    pub version: i64,
+    /// The OSTree commit: 64 lower-case hex digits.
+    pub commit: String,
+}
+
+/// A Target that was deployed and has not been confirmed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// What was deployed.
+    pub target: TargetRecord,
+    /// Unix seconds of the deployment.
+    pub since: i64,
+    /// Identifies this update in events and logs.
+    pub correlation_id: String,
+}
+
+/// A Target that was installed and did not come up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownBad {
+    /// What did not come up.
+    pub target: TargetRecord,
+    /// Why, for a person.
+    pub reason: String,
+    /// Unix seconds of the last failure.
+    pub since: i64,
+    /// How often it failed.
+    pub count: u32,
+}
+
+/// The content of `installed.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Installed {
+    version: u32,
+    /// The Target that was confirmed last.
+    pub current: Option<TargetRecord>,
+    /// The Target that was current before.
+    pub previous: Option<TargetRecord>,
+    /// The Target that waits for its boot confirmation.
+    pub pending: Option<Pending>,
+    /// Targets that are not tried again by themselves.
+    pub known_bad: Vec<KnownBad>,
+}
+
+impl Installed {
+    /// Reads `FOLDER/installed.json`; a device that never wrote one has none of it.
+    pub fn load(folder: &Path) -> Result<Installed, StoreError> {
+        let path = folder.join("installed.json");
+        let Some(installed) = atomic::read_json::<Installed>(&path)? else {
+            return Ok(Installed::default());
+        };
+        if installed.version > VERSION {
+            return Err(StoreError::Newer { path, version: installed.version });
+        }
+        Ok(installed)
+    }
+
+    /// Writes `FOLDER/installed.json`.
+    pub fn save(&mut self, folder: &Path) -> Result<(), StoreError> {
+        self.version = VERSION;
+        atomic::write_json(&folder.join("installed.json"), self)
+    }
+
+    /// The record of a Target that is known to be bad: the same commit, whatever its name.
+    pub fn bad(&self, commit: &str) -> Option<&KnownBad> {
+        self.known_bad.iter().find(|b| b.target.commit == commit)
+    }
+
+    /// The pending Target came up: it is current now, and what ran before is the rollback Target.
+    pub fn confirm(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.known_bad.retain(|b| b.target.commit != pending.target.commit);
+            let before = self.current.replace(pending.target);
+            if before != self.current {
+                self.previous = before;
+            }
+        }
+    }
+
+    /// The pending Target did not come up: it is remembered as bad.
+    pub fn reject(&mut self, reason: &str, now: i64) -> Option<KnownBad> {
+        let pending = self.pending.take()?;
+        let count = self.bad(&pending.target.commit).map_or(0, |b| b.count) + 1;
+        let bad = KnownBad { target: pending.target, reason: reason.to_string(), since: now, count };
+        self.known_bad.retain(|b| b.target.commit != bad.target.commit);
+        self.known_bad.push(bad.clone());
+        Some(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> TargetRecord {
+        TargetRecord { name: name.into(), version: 1, commit: format!("{name}-commit") }
+    }
+
+    fn with_pending(name: &str) -> Installed {
+        let pending = Pending { target: target(name), since: 5, correlation_id: "c".into() };
+        Installed { current: Some(target("a")), pending: Some(pending), ..Installed::default() }
+    }
+
+    #[test]
+    fn confirming_makes_the_pending_target_current_and_keeps_the_old_one_for_rollback() {
+        let mut installed = with_pending("b");
+        installed.confirm();
+        assert_eq!(installed.current, Some(target("b")));
+        assert_eq!(installed.previous, Some(target("a")));
+        assert_eq!(installed.pending, None);
+    }
+
+    #[test]
+    fn a_target_that_fails_again_is_one_record_with_a_higher_count() {
+        let mut installed = with_pending("c");
+        installed.reject("rolled back", 10);
+        installed.pending = with_pending("c").pending;
+        installed.reject("rolled back", 20);
+        assert_eq!(installed.known_bad.len(), 1);
+        assert_eq!((installed.known_bad[0].count, installed.known_bad[0].since), (2, 20));
+        assert!(installed.bad("c-commit").is_some());
+    }
+
+    #[test]
+    fn a_bad_target_that_comes_up_after_all_is_forgiven() {
+        let mut installed = with_pending("c");
+        installed.reject("rolled back", 10);
+        installed.pending = with_pending("c").pending;
+        installed.confirm();
+        assert!(installed.known_bad.is_empty());
+    }
+
+    #[test]
+    fn version_1_of_the_file_reads() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-installed-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy("tests/fixtures/store/installed.v1.json", folder.join("installed.json")).unwrap();
+        let installed = Installed::load(&folder).unwrap();
+        assert_eq!(installed.current.unwrap().name, "board-2");
+        assert_eq!(installed.known_bad[0].count, 3);
+
+        std::fs::write(folder.join("installed.json"), "{\"version\": 2}").unwrap();
+        assert!(matches!(Installed::load(&folder), Err(StoreError::Newer { version: 2, .. })));
+        assert!(folder.join("installed.json").exists(), "a newer file is left alone");
+
+        std::fs::write(folder.join("installed.json"), "{\"version\": 1, \"curr").unwrap();
+        let error = Installed::load(&folder).unwrap_err();
+        assert!(error.to_string().contains("installed.json is damaged"), "{error}");
+        assert!(folder.join("installed.json.damaged").exists());
+        assert_eq!(Installed::load(&folder).unwrap(), Installed::default(), "the next run starts without it");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
