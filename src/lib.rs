@@ -2,6 +2,8 @@
 //!
 //! Data flows one way: settings and stored facts go in, a plan is made in pure code, the agent carries it out.
 
+pub mod boot;
 pub mod config;
+pub mod decide;
 pub mod gateway;
 pub mod store;

@@ -47,7 +47,7 @@ pub struct KnownBad {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Installed {
-    version: u32,
+    pub(crate) version: u32,
     /// The Target that was confirmed last.
     pub current: Option<TargetRecord>,
     /// The Target that was current before.

@@ -1,0 +1,120 @@
+//! What the bootloader is told about a trial boot, and what it tells back.
+
+mod uboot;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::{RollbackMode, Settings};
+
+/// What a bootloader keeps over a boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootState {
+    /// Whether the running boot is on trial.
+    pub trial: bool,
+    /// Whether the bootloader chose the rollback deployment.
+    pub rolled_back: bool,
+    /// The variables behind it, for a person.
+    pub variables: Vec<(String, String)>,
+}
+
+/// A bootloader that can try a deployment and fall back.
+pub trait Bootloader: fmt::Debug {
+    /// Short name for status.
+    fn name(&self) -> &'static str;
+    /// Reads what it keeps.
+    fn state(&self) -> Result<BootState, BootError>;
+    /// Before a deployment is written: the next boot is on trial.
+    fn arm(&self) -> Result<(), BootError>;
+    /// This boot is good: nothing is on trial and nothing is rolled back any more.
+    fn confirm(&self) -> Result<(), BootError>;
+}
+
+/// The bootloader that the settings name.
+pub fn bootloader(settings: &Settings) -> Box<dyn Bootloader> {
+    match settings.rollback_mode {
+        RollbackMode::None => Box::new(NoBootloader),
+        RollbackMode::UbootGeneric => Box::new(uboot::Uboot::new(false, settings.fw_env_config.clone())),
+        RollbackMode::UbootMasked => Box::new(uboot::Uboot::new(true, settings.fw_env_config.clone())),
+    }
+}
+
+/// A device without boot counting.
+#[derive(Debug)]
+struct NoBootloader;
+
+impl Bootloader for NoBootloader {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn state(&self) -> Result<BootState, BootError> {
+        Ok(BootState::default())
+    }
+
+    fn arm(&self) -> Result<(), BootError> {
+        Ok(())
+    }
+
+    fn confirm(&self) -> Result<(), BootError> {
+        Ok(())
+    }
+}
+
+/// Why the bootloader could not be asked or told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BootError {
+    /// A program is missing or did not start.
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A program ended with an error.
+    Failed {
+        /// Its name.
+        program: &'static str,
+        /// What it printed.
+        output: String,
+    },
+    /// A variable was written and reads back as something else.
+    NotKept {
+        /// The variable.
+        variable: String,
+        /// What was written.
+        wanted: String,
+        /// What is read now.
+        found: String,
+    },
+    /// The file of variables for the program could not be written.
+    Script {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootError::Program { program, reason } => write!(
+                f,
+                "cannot run {program}: {reason}; install it, or set bootloader.rollback_mode = none if there is no U-Boot"
+            ),
+            BootError::Failed { program, output } => write!(
+                f,
+                "{program} failed: {output}; check /etc/fw_env.config and that the environment's place is writable"
+            ),
+            BootError::NotKept { variable, wanted, found } => write!(
+                f,
+                "the boot environment did not keep {variable}={wanted} (it reads {found:?}); check /etc/fw_env.config"
+            ),
+            BootError::Script { path, reason } => write!(f, "cannot write {}: {reason}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for BootError {}

@@ -1,0 +1,137 @@
+//! The rules as tables.
+
+use super::*;
+use crate::store::{KnownBad, Pending};
+
+fn commit(version: i64) -> String {
+    format!("{version:064x}")
+}
+
+fn target(version: i64) -> Target {
+    Target {
+        name: format!("board-{version}"),
+        version,
+        commit: commit(version),
+        hardware_ids: vec!["board".into()],
+        tags: vec!["main".into()],
+        apps: Default::default(),
+    }
+}
+
+fn facts(booted: i64) -> Facts {
+    Facts {
+        hardware_id: "board".into(),
+        tags: vec!["main".into()],
+        booted: Some(commit(booted)),
+        installed: Installed { current: Some(target(booted).record()), ..Installed::default() },
+    }
+}
+
+fn bad(version: i64) -> KnownBad {
+    KnownBad {
+        target: target(version).record(),
+        reason: "the bootloader rolled back".into(),
+        since: 0,
+        count: 1,
+    }
+}
+
+fn updates_to(plan: Plan) -> Option<i64> {
+    match plan {
+        Plan::Update(target) => Some(target.version),
+        Plan::Stay(_) => None,
+    }
+}
+
+#[test]
+fn the_latest_visible_target_is_taken() {
+    let other_board = Target { hardware_ids: vec!["other".into()], ..target(9) };
+    let two_boards = Target { hardware_ids: vec!["board".into(), "other".into()], ..target(8) };
+    let other_tag = Target { tags: vec!["test".into()], ..target(7) };
+    let no_tag = Target { tags: vec![], ..target(6) };
+    let offered = [target(3), other_board, target(2), two_boards, other_tag, no_tag];
+    assert_eq!(updates_to(decide(&facts(2), &offered, Request::Latest)), Some(3));
+
+    let sees_all = Facts { tags: vec![], ..facts(2) };
+    assert_eq!(updates_to(decide(&sees_all, &offered, Request::Latest)), Some(7));
+}
+
+#[test]
+fn what_runs_is_not_installed_again_whatever_its_name() {
+    let renamed = Target { name: "renamed".into(), version: 5, ..target(2) };
+    let plan = decide(&facts(2), &[renamed], Request::Latest);
+    assert!(matches!(plan, Plan::Stay(Stay::UpToDate(_))), "{plan:?}");
+}
+
+#[test]
+fn a_known_bad_target_waits_for_a_newer_one_or_a_person() {
+    let mut facts = facts(2);
+    facts.installed.known_bad.push(bad(3));
+    let plan = decide(&facts, &[target(2), target(3)], Request::Latest);
+    assert!(matches!(plan, Plan::Stay(Stay::KnownBad { count: 1, .. })), "{plan:?}");
+    assert_eq!(updates_to(decide(&facts, &[target(3), target(4)], Request::Latest)), Some(4));
+    assert_eq!(updates_to(decide(&facts, &[target(3)], Request::Named("board-3"))), Some(3));
+}
+
+#[test]
+fn an_older_target_needs_to_be_named() {
+    let plan = decide(&facts(5), &[target(4)], Request::Latest);
+    assert!(matches!(plan, Plan::Stay(Stay::Older { .. })), "{plan:?}");
+    assert_eq!(updates_to(decide(&facts(5), &[target(4)], Request::Named("4"))), Some(4));
+}
+
+#[test]
+fn an_unknown_booted_commit_is_updated_to_the_latest() {
+    let unknown = Facts { booted: Some("f".repeat(64)), ..facts(9) };
+    assert_eq!(unknown.current(), None);
+    assert_eq!(updates_to(decide(&unknown, &[target(3)], Request::Latest)), Some(3));
+}
+
+#[test]
+fn nothing_is_started_while_something_is_pending() {
+    let mut facts = facts(2);
+    facts.installed.pending =
+        Some(Pending { target: target(3).record(), since: 0, correlation_id: String::new() });
+    let plan = decide(&facts, &[target(4)], Request::Named("4"));
+    assert!(matches!(plan, Plan::Stay(Stay::Pending(_))), "{plan:?}");
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let plan = decide(&facts(2), &[], Request::Latest);
+    assert_eq!(plan, Plan::Stay(Stay::NoneVisible { offered: 0 }));
+    let plan = decide(&facts(2), &[target(2)], Request::Named("12abc"));
+    assert_eq!(plan, Plan::Stay(Stay::NotFound("12abc".into())));
+}
+
+#[test]
+fn each_reason_reads() {
+    let mut with_bad = facts(2);
+    with_bad.installed.known_bad.push(bad(3));
+    let table: Vec<(Facts, Vec<Target>, Request<'_>, &str)> = vec![
+        (facts(2), vec![target(3)], Request::Latest, "Updating from board-2 to board-3"),
+        (facts(2), vec![target(2)], Request::Latest, "Up to date: board-2 is the newest Target and it runs"),
+        (
+            with_bad,
+            vec![target(3)],
+            Request::Latest,
+            "board-3 is the newest Target, but it is known to be bad (the bootloader rolled back, 1 time); a newer one will be taken, or clear it with clear-failed",
+        ),
+        (
+            facts(5),
+            vec![target(4)],
+            Request::Latest,
+            "The newest visible Target board-4 is older than board-5, which runs; name it to go back",
+        ),
+        (
+            facts(5),
+            vec![],
+            Request::Latest,
+            "No Target for hardware id board and tags main among the 0 in the metadata",
+        ),
+        (facts(5), vec![], Request::Named("x"), "No visible Target has the name or version x"),
+    ];
+    for (facts, offered, request, text) in table {
+        assert_eq!(reason(&facts, &decide(&facts, &offered, request)), text);
+    }
+}
