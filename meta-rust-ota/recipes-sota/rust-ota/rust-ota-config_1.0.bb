@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+SUMMARY = "Configuration of the OTA client, one fragment a package"
+DESCRIPTION = "The fragments that meta-updater has for aktualizr, under the same file names and made from the same variables."
+HOMEPAGE = "https://github.com/rust-ota/rust-ota"
+SECTION = "base"
+LICENSE = "MIT"
+LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
+SRC_URI = "file://fragments file://10-rust-ota-watchdog.conf"
+S = "${UNPACKDIR}/fragments"
+
+# The hardware id is the machine's.
+PACKAGE_ARCH = "${MACHINE_ARCH}"
+INHIBIT_DEFAULT_DEPS = "1"
+
+SOTA_HARDWARE_ID ??= "${MACHINE}"
+SOTA_POLLING_SEC ?= "300"
+SOTA_DEPLOY_CREDENTIALS ??= "1"
+# credentials.zip of the server; the device gets only what it needs for its first contact.
+SOTA_PACKED_CREDENTIALS ??= ""
+SRC_URI:append = "${@' file://' + d.getVar('SOTA_PACKED_CREDENTIALS') + ';unpack=0' if d.getVar('SOTA_PACKED_CREDENTIALS') else ''}"
+
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+
+do_install() {
+    install -m 0700 -d ${D}${nonarch_libdir}/sota/conf.d
+    install -m 0644 ${S}/*.toml ${D}${nonarch_libdir}/sota/conf.d
+    install -D -m 0644 ${UNPACKDIR}/10-rust-ota-watchdog.conf ${D}${nonarch_libdir}/systemd/system.conf.d/10-rust-ota-watchdog.conf
+    sed -i -e 's|@SOTA_HARDWARE_ID@|${SOTA_HARDWARE_ID}|' ${D}${nonarch_libdir}/sota/conf.d/40-hardware-id.toml
+    sed -i -e 's|@SOTA_POLLING_SEC@|${SOTA_POLLING_SEC}|' ${D}${nonarch_libdir}/sota/conf.d/60-polling-interval.toml
+}
+
+# Below /var/sota, since OSTree image types carry exactly that folder of /var into the first deployment.
+python rust_ota_pack_credentials () {
+    import zipfile
+
+    packed = d.getVar('SOTA_PACKED_CREDENTIALS')
+    if not packed:
+        return
+    folder = d.expand('${D}${localstatedir}/sota')
+    bb.utils.mkdirhier(folder)
+    os.chmod(folder, 0o700)
+    target = os.path.join(folder, 'sota_provisioning_credentials.zip')
+    with zipfile.ZipFile(packed) as source, zipfile.ZipFile(target, 'w', zipfile.ZIP_DEFLATED) as wanted:
+        for name in ('root.json', 'autoprov.url', 'autoprov_credentials.p12'):
+            if name not in source.namelist():
+                bb.warn('%s: %s is missing; a device can not provision itself with it' % (packed, name))
+                continue
+            # A fixed time, so that the same credentials give the same package.
+            wanted.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), source.read(name))
+    os.chmod(target, 0o600)
+}
+do_install[postfuncs] += "rust_ota_pack_credentials"
+
+# Package name after rust-ota-, then the fragment. aktualizr-<name> is what meta-updater calls the same.
+RUST_OTA_FRAGMENTS = " \
+    log-debug:05-log-debug.toml \
+    binary-pacman:10-pacman.toml \
+    shared-prov:20-sota-shared-cred.toml \
+    device-prov:20-sota-device-cred.toml \
+    uboot-env-rollback:30-rollback.toml \
+    disable-send-ip:30-disable-send-ip.toml \
+    auto-reboot:35-enable-auto-reboot.toml \
+    hwid:40-hardware-id.toml \
+    polling-interval:60-polling-interval.toml \
+"
+PACKAGES = "${@' '.join('rust-ota-' + f.split(':')[0] for f in d.getVar('RUST_OTA_FRAGMENTS').split())} rust-ota-shared-prov-creds rust-ota-watchdog"
+RUST_OTA_STANDS_IN ?= "0"
+
+python () {
+    stands_in = oe.types.boolean(d.getVar('RUST_OTA_STANDS_IN'))
+    for fragment in d.getVar('RUST_OTA_FRAGMENTS').split():
+        name, file = fragment.split(':')
+        package = 'rust-ota-' + name
+        d.setVar('SUMMARY:' + package, 'OTA client: configuration fragment ' + file)
+        d.setVar('FILES:' + package, '${nonarch_libdir}/sota/conf.d/' + file)
+        # With class rust-ota, an image that names aktualizr-hwid gets rust-ota-hwid.
+        if stands_in:
+            d.setVar('RPROVIDES:' + package, 'aktualizr-' + name)
+    if stands_in:
+        d.setVar('RPROVIDES:rust-ota-shared-prov-creds', 'aktualizr-shared-prov-creds')
+}
+
+SUMMARY:rust-ota-shared-prov-creds = "OTA client: credentials for the first contact of a fleet"
+FILES:rust-ota-shared-prov-creds = "${localstatedir}/sota"
+# Without SOTA_PACKED_CREDENTIALS there is nothing to ship, and the image is built all the same.
+ALLOW_EMPTY:rust-ota-shared-prov-creds = "1"
+RDEPENDS:rust-ota-shared-prov = "${@'rust-ota-shared-prov-creds' if oe.types.boolean(d.getVar('SOTA_DEPLOY_CREDENTIALS')) else ''}"
+
+SUMMARY:rust-ota-watchdog = "Hardware watchdog, so that a hanging kernel counts as a failed boot"
+FILES:rust-ota-watchdog = "${nonarch_libdir}/systemd/system.conf.d"
