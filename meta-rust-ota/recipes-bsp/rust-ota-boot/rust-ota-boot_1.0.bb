@@ -9,7 +9,6 @@ LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda
 
 DEPENDS = "u-boot-tools-native"
 
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
 SRC_URI = " \
     file://rust-ota-boot.cmd \
     file://uboot.env.txt \
@@ -29,8 +28,19 @@ RUST_OTA_ENV_SIZE = "0x200"
 
 do_configure[noexec] = "1"
 
+# Where the board has its FAT and its root partition, in U-Boot's words ("mmc 0:1"). Empty: the script's own defaults, for QEMU.
+RUST_OTA_BOOT_PART ?= ""
+RUST_OTA_ROOT_PART ?= ""
+
 do_compile() {
-    uboot-mkimage -A ${UBOOT_ARCH} -O linux -T script -C none -n rust-ota-boot -d ${S}/rust-ota-boot.cmd ${B}/boot.scr
+    if [ -n "${RUST_OTA_BOOT_PART}" ]; then
+        echo 'setenv ota_env_part "${RUST_OTA_BOOT_PART}"' >> ${B}/boot.cmd
+    fi
+    if [ -n "${RUST_OTA_ROOT_PART}" ]; then
+        echo 'setenv ota_root_part "${RUST_OTA_ROOT_PART}"' >> ${B}/boot.cmd
+    fi
+    cat ${S}/rust-ota-boot.cmd >> ${B}/boot.cmd
+    uboot-mkimage -A ${UBOOT_ARCH} -O linux -T script -C none -n rust-ota-boot -d ${B}/boot.cmd ${B}/boot.scr
     uboot-mkenvimage -s ${RUST_OTA_ENV_SIZE} -o ${B}/uboot.env ${S}/uboot.env.txt
 }
 do_compile[cleandirs] = "${B}"

@@ -4,7 +4,6 @@ DESCRIPTION = "The host tool of rust-ota: makes keys, signs a TUF repository and
 rust-ota-publish runs it at the end of an image build."
 LICENSE = "(MIT | Apache-2.0) & Apache-2.0 & ISC & BSD-3-Clause"
 
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
 require rust-ota-source.inc
 
 inherit cargo pkgconfig native

@@ -6,7 +6,6 @@ SECTION = "base"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
 SRC_URI = "file://fragments file://10-rust-ota-watchdog.conf"
 S = "${UNPACKDIR}/fragments"
 

@@ -5,15 +5,14 @@ same configuration files, command lines, server protocols and paths."
 
 require rust-ota-source.inc
 
-# How the program is linked: static, multiconfig or dynamic. The README of the layer says what each costs.
-RUST_OTA_BUILD ??= "${@rust_ota_build(d)}"
-RUST_OTA_BUILD:class-native = "dynamic"
-require rust-ota-build-${RUST_OTA_BUILD}.inc
-
 def rust_ota_build(d):
     if d.getVar('TCLIBC') == 'musl':
         return 'static'
     return 'multiconfig' if 'rust-ota-musl' in (d.getVar('BBMULTICONFIG') or '').split() else 'dynamic'
+
+# How the program is linked: static, multiconfig or dynamic. The README of the layer says what each costs.
+RUST_OTA_BUILD ??= "${@rust_ota_build(d)}"
+require rust-ota-build-${RUST_OTA_BUILD}.inc
 
 inherit systemd
 
@@ -35,8 +34,6 @@ RESOURCE_MEMORY_HIGH ?= "64M"
 RESOURCE_MEMORY_MAX ?= "128M"
 
 python () {
-    if bb.data.inherits_class('native', d):
-        return
     if not bb.utils.contains('DISTRO_FEATURES', 'systemd', True, False, d):
         raise bb.parse.SkipRecipe('rust-ota needs systemd: INIT_MANAGER = "systemd". The confirmation of a boot, its time limit and '
             'the service are systemd units; with sysvinit a failed update would never be rolled back')
@@ -44,7 +41,7 @@ python () {
         raise bb.parse.SkipRecipe('rust-ota has no PKCS#11 support: remove hsm from SOTA_CLIENT_FEATURES, or stay with aktualizr')
 }
 
-do_install:append:class-target() {
+do_install:append() {
     install -d ${D}${systemd_system_unitdir}/rust-ota.service.d ${D}${nonarch_libdir}/tmpfiles.d
     install -m 0644 ${UNPACKDIR}/systemd/rust-ota* ${D}${systemd_system_unitdir}
     install -m 0644 ${UNPACKDIR}/tmpfiles/rust-ota.conf ${D}${nonarch_libdir}/tmpfiles.d
@@ -78,12 +75,6 @@ def rust_ota_auto_enable(d):
         if d.getVar(name):
             return d.getVar(name)
     return 'enable'
-
-python () {
-    for name in d.getVar('RUST_OTA_OLD_AUTO_ENABLE').split():
-        if d.getVar(name) and not bb.data.inherits_class('native', d):
-            bb.debug(1, '%s is taken for rust-ota; its own spelling is SYSTEMD_AUTO_ENABLE:rust-ota' % name)
-}
 
 # --- The confirmation of a boot, and its time limit: on in every image, also where the daemon is off.
 SYSTEMD_SERVICE:${PN}-boot-confirm = "rust-ota-finalize.service rust-ota-deadline.timer"
@@ -125,7 +116,7 @@ RPROVIDES:${PN}-aktualizr = "${@rust_ota_stands_in(d, 'aktualizr')}"
 RPROVIDES:${PN}-aktualizr-lite = "${@rust_ota_stands_in(d, 'aktualizr-lite')}"
 RPROVIDES:${PN}-aktualizr-info = "${@rust_ota_stands_in(d, 'aktualizr-info')}"
 RPROVIDES:${PN}-resource-control = "${@rust_ota_stands_in(d, 'aktualizr-resource-control')}"
-RCONFLICTS:${PN}:class-target = "${@'' if rust_ota_stands_in(d, 'aktualizr') else 'aktualizr aktualizr-lite'}"
+RCONFLICTS:${PN} = "${@'' if rust_ota_stands_in(d, 'aktualizr') else 'aktualizr aktualizr-lite'}"
 
 def rust_ota_stands_in(d, name):
     return name if oe.types.boolean(d.getVar('RUST_OTA_STANDS_IN')) else ''
@@ -137,8 +128,6 @@ FILES:${PN} += " \
     ${nonarch_libdir}/sota \
     ${sysconfdir}/sota \
 "
-RDEPENDS:${PN}:class-target = "${PN}-boot-confirm"
-RRECOMMENDS:${PN}:class-target = "${PN}-hwid"
-RDEPENDS:${PN}:append:class-target = "${@bb.utils.contains('SOTA_CLIENT_FEATURES', 'ubootenv', ' u-boot-fw-utils ${PN}-uboot-env-rollback', '', d)}"
-
-BBCLASSEXTEND = "native"
+RDEPENDS:${PN} = "${PN}-boot-confirm"
+RRECOMMENDS:${PN} = "${PN}-hwid"
+RDEPENDS:${PN}:append = "${@bb.utils.contains('SOTA_CLIENT_FEATURES', 'ubootenv', ' u-boot-fw-utils ${PN}-uboot-env-rollback', '', d)}"
