@@ -2,8 +2,12 @@
 //!
 //! Data flows one way: settings and stored facts go in, a plan is made in pure code, the agent carries it out.
 
+pub mod agent;
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod gateway;
+pub mod payload;
 pub mod store;
+pub mod tuf;

@@ -1,2 +1,8 @@
-//! The device's binary.
-fn main() {}
+//! The device's binary: argv to a command to an exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    ExitCode::from(rust_ota::cli::main(&argv))
+}

@@ -47,8 +47,9 @@ pub struct Settings {
     pub os: Option<String>,
     /// `pacman.sysroot`, `/` where empty.
     pub sysroot: PathBuf,
-    /// `pacman.booted`: whether the running system is one of the sysroot's deployments.
-    pub booted: bool,
+    /// Which deployment counts as running on a sysroot that nobody runs: 0 with `pacman.booted = 0`, or
+    /// `rust_ota.booted_deployment`. None on a device: the one that the kernel was told to boot.
+    pub booted_deployment: Option<usize>,
     /// `pacman.tags`: what is visible to this device; empty is everything.
     pub tags: Vec<String>,
     /// `provision.primary_ecu_hardware_id`, the host name where not set.
@@ -94,7 +95,7 @@ impl Settings {
             polling_sec: m.number("uptane", "polling_sec", 300)?,
             os: m.text("pacman", "os"),
             sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| PathBuf::from("/")),
-            booted: m.booted()?,
+            booted_deployment: m.booted_deployment()?,
             tags: m.list("pacman", "tags"),
             hardware_id: m.text("provision", "primary_ecu_hardware_id").unwrap_or_else(host_name),
             rollback_mode: m.choice("bootloader", "rollback_mode", RollbackMode::None, &ROLLBACK_MODES)?,
@@ -181,11 +182,13 @@ impl Reader<'_> {
         })
     }
 
-    fn booted(&self) -> Result<bool, ConfigError> {
-        match self.value("pacman", "booted").map(|v| v.text.as_str()) {
-            Some("staged") => Ok(false),
-            _ => self.switch("pacman", "booted", true),
-        }
+    fn booted_deployment(&self) -> Result<Option<usize>, ConfigError> {
+        let running = match self.value("pacman", "booted").map(|v| v.text.as_str()) {
+            Some("staged") => false,
+            _ => self.switch("pacman", "booted", true)?,
+        };
+        let index = self.number("rust_ota", "booted_deployment", 0)? as usize;
+        Ok(if running { None } else { Some(index) })
     }
 
     /// A file that was provisioned: where `import` says, or in the storage, or where imports are put by default.
@@ -229,7 +232,7 @@ mod tests {
             .unwrap();
         assert_eq!(s.repo_server.as_deref(), Some("https://ota.example:8443/repo"));
         assert_eq!(s.ostree_server.as_deref(), Some("https://ota.example:8443/treehub"));
-        assert_eq!((s.polling_sec, s.booted, s.metadata), (300, true, Metadata::Ats));
+        assert_eq!((s.polling_sec, s.booted_deployment, s.metadata), (300, None, Metadata::Ats));
         assert_eq!(s.tags, ["main", "test"]);
         assert_eq!(s.reboot_command, ["/sbin/reboot"]);
         assert_eq!(s.state, Path::new("/var/sota/rust-ota"));
@@ -251,7 +254,9 @@ mod tests {
 
     #[test]
     fn staged_means_not_booted() {
-        assert!(!settings("[pacman]\nbooted = staged\n").unwrap().booted);
-        assert!(!settings("[pacman]\nbooted = 0\n").unwrap().booted);
+        let booted = |text: &str| settings(text).unwrap().booted_deployment;
+        assert_eq!(booted("[pacman]\nbooted = staged\n"), Some(0));
+        assert_eq!(booted("[pacman]\nbooted = 0\n[rust_ota]\nbooted_deployment = 1\n"), Some(1));
+        assert_eq!(booted("[pacman]\nbooted = 1\n"), None);
     }
 }

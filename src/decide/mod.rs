@@ -15,16 +15,21 @@ pub struct Facts {
     pub tags: Vec<String>,
     /// The commit of the booted deployment.
     pub booted: Option<String>,
+    /// The Target that runs, where anybody knows.
+    pub current: Option<TargetRecord>,
     /// What is remembered.
     pub installed: Installed,
 }
 
 impl Facts {
-    /// The Target that runs: the remembered one whose commit is booted, or else nobody knows.
-    pub fn current(&self) -> Option<&TargetRecord> {
-        let booted = self.booted.as_deref()?;
+    /// The Target that runs, by its commit: as it is remembered, or else as the metadata names it. A device that
+    /// was flashed, and never updated, remembers nothing.
+    pub fn recognise(&mut self, offered: &[Target]) {
+        let Some(booted) = self.booted.as_deref() else { return };
         let known = [self.installed.current.as_ref(), self.installed.previous.as_ref()];
-        known.into_iter().flatten().find(|t| t.commit == booted)
+        let remembered = known.into_iter().flatten().find(|t| t.commit == booted).cloned();
+        let newest = || visible(self, offered).into_iter().rfind(|t| t.commit == booted).map(Target::record);
+        self.current = remembered.or_else(newest);
     }
 }
 
@@ -111,7 +116,7 @@ fn latest(facts: &Facts, visible: &[&Target], offered: usize) -> Plan {
             count: bad.count,
         });
     }
-    match facts.current() {
+    match &facts.current {
         Some(current) if candidate.version < current.version => {
             Plan::Stay(Stay::Older { offered: candidate.record(), current: current.clone() })
         }
@@ -134,7 +139,7 @@ fn named(facts: &Facts, visible: &[&Target], wanted: &str) -> Plan {
 /// The reason in a sentence, with its evidence.
 pub fn reason(facts: &Facts, plan: &Plan) -> String {
     match plan {
-        Plan::Update(target) => match facts.current() {
+        Plan::Update(target) => match &facts.current {
             Some(current) => format!("Updating from {} to {}", current.name, target.name),
             None => format!("Updating from an unknown Target to {}", target.name),
         },

@@ -23,6 +23,7 @@ fn facts(booted: i64) -> Facts {
         hardware_id: "board".into(),
         tags: vec!["main".into()],
         booted: Some(commit(booted)),
+        current: Some(target(booted).record()),
         installed: Installed { current: Some(target(booted).record()), ..Installed::default() },
     }
 }
@@ -82,9 +83,17 @@ fn an_older_target_needs_to_be_named() {
 
 #[test]
 fn an_unknown_booted_commit_is_updated_to_the_latest() {
-    let unknown = Facts { booted: Some("f".repeat(64)), ..facts(9) };
-    assert_eq!(unknown.current(), None);
+    let mut unknown = Facts { booted: Some("f".repeat(64)), ..facts(9) };
+    unknown.recognise(&[target(3)]);
+    assert_eq!(unknown.current, None);
     assert_eq!(updates_to(decide(&unknown, &[target(3)], Request::Latest)), Some(3));
+}
+
+#[test]
+fn a_flashed_device_is_recognised_by_what_the_metadata_calls_its_commit() {
+    let mut flashed = Facts { installed: Installed::default(), current: None, ..facts(2) };
+    flashed.recognise(&[target(1), target(2), target(3)]);
+    assert_eq!(flashed.current, Some(target(2).record()));
 }
 
 #[test]

@@ -2,4 +2,4 @@
 
 pub mod http;
 
-pub use http::{Http, HttpError, HttpSettings, Reply, Stream};
+pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};

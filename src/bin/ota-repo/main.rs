@@ -1,2 +1,41 @@
-//! The device's binary.
-fn main() {}
+//! `ota-repo`: makes keys, signs a repository of OSTree Targets, publishes it as plain files, and serves them for
+//! development. A team that has a folder and any static web server needs no other backend.
+
+mod canonical;
+mod cli;
+mod error;
+mod files;
+mod init;
+mod keys;
+mod metadata;
+mod publish;
+mod repository;
+mod run;
+mod serve;
+mod target;
+mod time;
+mod tls;
+mod treehub;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err(cli::Stop { text, help: true }) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(cli::Stop { text, help: false }) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run::run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ota-repo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The content of a Target: the OSTree room with the agent's settings.
+
+use crate::cli::exit;
+use crate::config::{ConfigError, Settings};
+use crate::decide::Target;
+use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::payload::ostree::{
+    Booted, Deployment, HttpSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, Sysroot,
+    plan, pull,
+};
+
+use super::AgentError;
+use super::progress::bytes;
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Objects that are here now.
+    pub objects_done: u64,
+    /// Objects that are known to be needed; grows while folders are read.
+    pub objects_total: u64,
+    /// Bytes received.
+    pub bytes_done: u64,
+    /// Bytes needed, where the commit says so.
+    pub bytes_total: Option<u64>,
+}
+
+/// The device's sysroot.
+#[derive(Debug)]
+pub struct Content {
+    sysroot: Sysroot,
+}
+
+impl Content {
+    pub fn open(settings: &Settings) -> Result<Content, AgentError> {
+        let booted = settings.booted_deployment.map_or(Booted::Running, Booted::Index);
+        let settings = OstreeSettings { path: settings.sysroot.clone(), os: settings.os.clone(), booted };
+        Ok(Content { sysroot: Sysroot::open(&settings)? })
+    }
+
+    pub fn current_commit(&self) -> Result<Option<String>, AgentError> {
+        Ok(self.sysroot.booted_commit()?)
+    }
+
+    pub fn has_deployment(&self, commit: &str) -> Result<bool, AgentError> {
+        Ok(self.sysroot.deployments()?.iter().any(|d: &Deployment| d.commit == commit))
+    }
+
+    pub fn must_have(&self, target: &Target) -> Result<(), AgentError> {
+        if self.sysroot.repo_has(&target.commit)? {
+            return Ok(());
+        }
+        Err(AgentError::NotDownloaded { target: target.name.clone() })
+    }
+
+    /// What a fetch would bring, in words.
+    pub fn plan(&self, settings: &Settings, commit: &str) -> Result<String, AgentError> {
+        let plan = plan(&self.sysroot, &source(settings)?, commit, &options(settings))?;
+        Ok(match plan.sizes {
+            _ if plan.complete => "nothing to fetch".to_string(),
+            None => "the commit does not tell how much is missing".to_string(),
+            Some(sizes) => format!(
+                "{} objects to fetch, {}; {} of free space needed",
+                sizes.objects,
+                bytes(sizes.download),
+                bytes(sizes.needed)
+            ),
+        })
+    }
+
+    pub fn fetch(
+        &self,
+        settings: &Settings,
+        commit: &str,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
+        if self.sysroot.repo_has(commit)? {
+            return Ok(());
+        }
+        let report = pull(&self.sysroot, &source(settings)?, commit, &options(settings), &mut |p| {
+            progress(Transfer {
+                objects_done: p.objects_done,
+                objects_total: p.objects_total,
+                bytes_done: p.bytes_done,
+                bytes_total: p.bytes_total,
+            })
+        })?;
+        log::info!("fetched {} objects, {}", report.objects, bytes(report.bytes));
+        Ok(())
+    }
+
+    pub fn deploy(&self, target: &Target) -> Result<(), AgentError> {
+        Ok(self.sysroot.deploy(&target.commit, &target.name)?)
+    }
+
+    /// After a rollback: what runs is first, and what failed is gone.
+    pub fn keep_only_current(&self) -> Result<(), AgentError> {
+        for commit in self.sysroot.put_in_order()? {
+            log::info!("removed the deployment of {commit}");
+        }
+        Ok(())
+    }
+}
+
+/// The client for this device's servers.
+pub fn http(settings: &Settings, headers: Vec<(String, String)>) -> Result<Http, AgentError> {
+    let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
+    Ok(Http::new(&HttpSettings {
+        ca: settings.ca.clone(),
+        client,
+        headers,
+        idle_connections: settings.pull_jobs,
+        ..HttpSettings::default()
+    })?)
+}
+
+fn source(settings: &Settings) -> Result<HttpSource, AgentError> {
+    let server = settings.ostree_server.as_ref().ok_or(AgentError::Config(ConfigError::Missing {
+        key: "tls.server",
+        purpose: "where updates come from",
+    }))?;
+    Ok(HttpSource::new(http(settings, Vec::new())?, server))
+}
+
+fn options(settings: &Settings) -> PullOptions {
+    PullOptions { jobs: settings.pull_jobs, ..PullOptions::default() }
+}
+
+/// The exit code of an error of the OSTree room.
+pub fn exit_code(error: &OstreeError) -> u8 {
+    match error.class() {
+        OstreeErrorClass::Download => exit::DOWNLOAD_FAILED,
+        OstreeErrorClass::NoSpace => exit::NO_SPACE,
+        OstreeErrorClass::Verification => exit::VERIFICATION_FAILED,
+        OstreeErrorClass::Other => exit::ERROR,
+    }
+}

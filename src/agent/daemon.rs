@@ -1,0 +1,122 @@
+//! Polls until it is told to end: finalize, then check, download, install, and reboot where allowed.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use super::{Agent, AgentError, Outcome, Progress, Step};
+use crate::decide::Request;
+
+/// The longest wait after repeated errors, as a multiple of the polling interval.
+const MOST_BACKOFF: u32 = 16;
+
+/// Runs the loop; ends with 0 when told to, or after a reboot was ordered.
+pub fn run(agent: &Agent) -> Result<u8, AgentError> {
+    notify("READY=1");
+    let mut failures: u32 = 0;
+    loop {
+        match turn(agent) {
+            Ok(Turn::Stay) => failures = 0,
+            Ok(Turn::Reboot) => {
+                notify("STOPPING=1");
+                agent.reboot()?;
+                return Ok(0);
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                log::error!("{error}");
+                notify(&format!("STATUS={error}"));
+            }
+        }
+        std::thread::sleep(pause(agent.settings().polling_sec, failures, random()));
+    }
+}
+
+enum Turn {
+    Stay,
+    Reboot,
+}
+
+/// One turn. The lock is held only while it works, so that a person can work beside the service.
+fn turn(agent: &Agent) -> Result<Turn, AgentError> {
+    let working = agent.locked("daemon")?;
+    match working.finalize()? {
+        Outcome::NothingPending => {}
+        Outcome::RebootNeeded(target) => return Ok(wait_for_reboot(agent, &target.name)),
+        other => log::info!("{other}"),
+    }
+    notify("STATUS=Checking for updates");
+    let mut progress = Progress::new();
+    let outcome = working.step(Step::Update, Request::Latest, &mut |transfer| {
+        notify(&format!(
+            "STATUS=Downloading: {} of {} objects",
+            transfer.objects_done, transfer.objects_total
+        ));
+        progress.show(&transfer);
+    })?;
+    let text = outcome.to_string();
+    notify(&format!("STATUS={text}"));
+    match outcome {
+        Outcome::Installed(target) => Ok(wait_for_reboot(agent, &target.name)),
+        Outcome::Stayed { .. } => {
+            log::debug!("{text}");
+            Ok(Turn::Stay)
+        }
+        _ => Ok(Turn::Stay),
+    }
+}
+
+fn wait_for_reboot(agent: &Agent, name: &str) -> Turn {
+    let settings = agent.settings();
+    if settings.auto_reboot && settings.booted_deployment.is_none() {
+        log::info!("{name} is installed: rebooting");
+        return Turn::Reboot;
+    }
+    log::info!("{name} is installed and waits for a reboot");
+    Turn::Stay
+}
+
+/// Half to one and a half of the interval, so that devices that got power together do not poll together; after
+/// errors the double each time, up to a limit. Pure: the randomness comes in.
+fn pause(interval: u64, failures: u32, random: u32) -> Duration {
+    let factor = 1u32.checked_shl(failures).unwrap_or(MOST_BACKOFF).min(MOST_BACKOFF);
+    let base = Duration::from_secs(interval.max(1)) * factor;
+    base.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
+}
+
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    // The generator of the TLS provider; if the kernel has none yet, every device waits the middle.
+    match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes) {
+        Ok(()) => u32::from_ne_bytes(bytes),
+        Err(_) => u32::MAX / 2,
+    }
+}
+
+/// Tells systemd; without it nothing happens. One datagram, so that no library is needed.
+fn notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = address.and_then(|a| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &a));
+    if let Err(error) = sent {
+        log::debug!("cannot tell systemd: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_spread_and_back_off_to_a_limit() {
+        let seconds = |failures, random| pause(300, failures, random).as_secs();
+        assert_eq!((seconds(0, 0), seconds(0, u32::MAX)), (150, 450));
+        assert_eq!(seconds(1, u32::MAX / 2), 599);
+        assert_eq!(seconds(4, 0), seconds(40, 0), "the limit holds whatever the count");
+        assert!(pause(0, 0, 0) > Duration::ZERO, "never a busy loop");
+    }
+}

@@ -1,0 +1,120 @@
+//! Every way in which a command of the agent fails, with its exit code.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::boot::BootError;
+use crate::cli::exit;
+use crate::config::ConfigError;
+use crate::gateway::HttpError;
+use crate::payload::ostree::OstreeError;
+use crate::store::StoreError;
+
+use super::refresh::RefreshError;
+
+/// Why a step ended without its outcome.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// State could not be read or written, or another process holds the lock.
+    Store(StoreError),
+    /// The bootloader could not be asked or told.
+    Boot(BootError),
+    /// A certificate or an address is wrong, or a server is out of reach.
+    Http(HttpError),
+    /// Metadata was not fetched, not trusted, or is not there.
+    Trust(RefreshError),
+    /// Content was not fetched, is not what was signed, or could not be deployed.
+    Content(OstreeError),
+    /// The image ships no root and none is stored.
+    NoRoot {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// There is no metadata of an earlier check.
+    NotChecked,
+    /// `install` without the content.
+    NotDownloaded {
+        /// The Target.
+        target: String,
+    },
+    /// The reboot command failed.
+    Reboot {
+        /// The command.
+        command: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl AgentError {
+    /// The exit code of a command that ends with this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AgentError::Trust(error) => super::trust::exit_code(error),
+            AgentError::Http(_) => exit::FETCH_FAILED,
+            AgentError::Content(error) => super::content::exit_code(error),
+            AgentError::NotDownloaded { .. } => exit::NOT_DOWNLOADED,
+            _ => exit::ERROR,
+        }
+    }
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AgentError::Config(e) => e.fmt(f),
+            AgentError::Store(e) => e.fmt(f),
+            AgentError::Boot(e) => e.fmt(f),
+            AgentError::Http(e) => e.fmt(f),
+            AgentError::Trust(e) => e.fmt(f),
+            AgentError::Content(e) => e.fmt(f),
+            AgentError::NoRoot { path } => write!(
+                f,
+                "{}: there is no trusted root; put the repository's first root.json there, or set rust_ota.root",
+                path.display()
+            ),
+            AgentError::NotChecked => f.write_str("there is no metadata on this device yet: run check first"),
+            AgentError::NotDownloaded { target } => {
+                write!(f, "{target} is not on the device, or not all of it: run download first")
+            }
+            AgentError::Reboot { command, reason } => {
+                write!(f, "the reboot command {command:?} failed: {reason}; check bootloader.reboot_command")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AgentError {}
+
+impl From<StoreError> for AgentError {
+    fn from(e: StoreError) -> AgentError {
+        AgentError::Store(e)
+    }
+}
+
+impl From<BootError> for AgentError {
+    fn from(e: BootError) -> AgentError {
+        AgentError::Boot(e)
+    }
+}
+
+impl From<HttpError> for AgentError {
+    fn from(e: HttpError) -> AgentError {
+        AgentError::Http(e)
+    }
+}
+
+impl From<RefreshError> for AgentError {
+    fn from(e: RefreshError) -> AgentError {
+        AgentError::Trust(e)
+    }
+}
+
+impl From<OstreeError> for AgentError {
+    fn from(e: OstreeError) -> AgentError {
+        AgentError::Content(e)
+    }
+}

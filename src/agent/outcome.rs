@@ -1,0 +1,59 @@
+//! What a step came to, and how it is said.
+
+use std::fmt;
+
+use crate::decide::Stay;
+use crate::store::{KnownBad, TargetRecord};
+
+/// What a step came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing was to be done, or nothing could be.
+    Stayed {
+        /// The rule that said so.
+        plan: Stay,
+        /// For a person.
+        reason: String,
+    },
+    /// The content is here.
+    Downloaded(TargetRecord),
+    /// Deployed; a reboot is needed.
+    Installed(TargetRecord),
+    /// Deployed earlier; the reboot has not happened.
+    RebootNeeded(TargetRecord),
+    /// The boot is good.
+    Confirmed(Option<TargetRecord>),
+    /// The bootloader went back.
+    RolledBack(KnownBad),
+    /// The power was cut before the deployment was whole.
+    Cut(TargetRecord),
+    /// There was nothing to finalize.
+    NothingPending,
+}
+
+/// In a sentence that says what comes next.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Stayed { reason, .. } => f.write_str(reason),
+            Outcome::Downloaded(t) => {
+                write!(f, "{} is on the device, whole; install it when you like", t.name)
+            }
+            Outcome::Installed(t) => write!(f, "{} is installed; reboot to start it", t.name),
+            Outcome::RebootNeeded(t) => {
+                write!(f, "{} is installed and not booted yet; reboot to start it", t.name)
+            }
+            Outcome::Confirmed(Some(t)) => write!(f, "{} runs and its boot is confirmed", t.name),
+            Outcome::Confirmed(None) => f.write_str("This boot is confirmed; no Target was pending"),
+            Outcome::RolledBack(bad) => write!(
+                f,
+                "{} did not come up: {}; it is known to be bad now and is not tried again by itself",
+                bad.target.name, bad.reason
+            ),
+            Outcome::Cut(t) => {
+                write!(f, "The installation of {} was cut before it was whole; it can be repeated", t.name)
+            }
+            Outcome::NothingPending => f.write_str("Nothing is pending"),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Carries out the TUF client workflow: asks for files in order, has them judged, stores what is trusted.
+//!
+//! The judging is in [`crate::tuf`]. Here is only the order of things, which is what a power cut and a
+//! hostile server try: each file is stored as soon as it is trusted, and never before.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::store::StoreError;
+use crate::tuf::{
+    Change, Limits, Profile, Rejection, Request, Search, Step, TargetInfo, Time, TrustedMetadata,
+    listed_name, stored_name,
+};
+
+/// Where metadata comes from: a server, or a folder of an offline update.
+pub trait Fetch {
+    /// Gets a file below the repository's metadata URL, reading no more than its limit.
+    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError>;
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The whole file.
+    Body(Vec<u8>),
+    /// The file is the one that was stored last under this name (HTTP 304).
+    NotModified,
+    /// There is no such file: HTTP 403 or 404 and nothing else. Only this ends the walk of roots.
+    Absent,
+}
+
+/// Why nothing came: any trouble but an honest "there is none".
+pub type FetchError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where trusted metadata is kept. Names are single path components.
+pub trait Persist {
+    /// Reads a file; none is not an error.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Writes a file so that a power cut leaves the old one or the new one.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
+    /// Removes a file; none is not an error.
+    fn remove(&mut self, name: &str) -> Result<(), StoreError>;
+    /// Moves a file out of the way that is not what was once stored.
+    fn set_aside(&mut self, name: &str, reason: &str) -> Result<(), StoreError>;
+}
+
+/// Why the metadata could not be refreshed. What was trusted before still is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// There is no root to start from.
+    NoRoot,
+    /// A file was refused.
+    Rejected(Rejection),
+    /// A file did not come.
+    Fetch {
+        /// Its path below the metadata URL.
+        path: String,
+        /// What the transport said.
+        source: FetchError,
+    },
+    /// The server does not have a file that it must have.
+    Absent {
+        /// Its path below the metadata URL.
+        path: String,
+    },
+    /// The trusted metadata could not be read or stored.
+    Store(StoreError),
+}
+
+/// Which roles changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New roots that were taken.
+    pub roots: u32,
+    /// A new timestamp.
+    pub timestamp: bool,
+    /// A new snapshot.
+    pub snapshot: bool,
+    /// New top-level targets.
+    pub targets: bool,
+}
+
+/// Verifies a first root and stores it. Everything else that is trusted follows from it.
+pub fn init(
+    persist: &mut dyn Persist,
+    root: Vec<u8>,
+    profile: Profile,
+    limits: Limits,
+) -> Result<TrustedMetadata, RefreshError> {
+    let trusted = TrustedMetadata::new(root, profile, limits)?;
+    persist.write("root.json", &trusted.root().bytes)?;
+    Ok(trusted)
+}
+
+/// Starts from the stored root (5.2). Other roles are read when they are needed.
+pub fn load(
+    persist: &mut dyn Persist,
+    profile: Profile,
+    limits: Limits,
+) -> Result<TrustedMetadata, RefreshError> {
+    let root = persist.read("root.json")?.ok_or(RefreshError::NoRoot)?;
+    Ok(TrustedMetadata::new(root, profile, limits)?)
+}
+
+/// Takes back all four stored roles without a network, and checks them as if they had just come.
+pub fn restore(
+    trusted: &mut TrustedMetadata,
+    persist: &mut dyn Persist,
+    now: Time,
+) -> Result<(), RefreshError> {
+    if let Some(bytes) = persist.read("timestamp.json")? {
+        trusted.restore_timestamp(bytes)?;
+    }
+    if let Some(bytes) = persist.read("snapshot.json")? {
+        trusted.restore_snapshot(bytes)?;
+    }
+    if let Some(bytes) = persist.read("targets.json")? {
+        trusted.update_targets(bytes, now)?;
+    }
+    Ok(trusted.check(now)?)
+}
+
+/// One run of the workflow over one repository. The time is fixed at its start (5.1).
+pub struct Refresh<'r> {
+    trusted: &'r mut TrustedMetadata,
+    fetch: &'r mut dyn Fetch,
+    persist: &'r mut dyn Persist,
+    now: Time,
+    requested: BTreeSet<String>,
+}
+
+impl<'r> Refresh<'r> {
+    /// A run that starts now. `trusted` may be from [`load`] or from the run before.
+    pub fn new(
+        trusted: &'r mut TrustedMetadata,
+        fetch: &'r mut dyn Fetch,
+        persist: &'r mut dyn Persist,
+        now: Time,
+    ) -> Refresh<'r> {
+        Refresh { trusted, fetch, persist, now, requested: BTreeSet::new() }
+    }
+
+    /// What is trusted.
+    pub fn trusted(&self) -> &TrustedMetadata {
+        self.trusted
+    }
+
+    /// Brings the four top-level roles up to date (5.3 to 5.6.6): roots, the timestamp, then only what changed.
+    pub fn refresh(&mut self) -> Result<Changes, RefreshError> {
+        Ok(Changes {
+            roots: self.update_roots()?,
+            timestamp: self.update_timestamp()?,
+            snapshot: self.update_snapshot()?,
+            targets: self.update_targets()?,
+        })
+    }
+
+    /// Finds a Target through delegations (5.6.7), fetching the roles on the way and no others.
+    pub fn find_target(&mut self, target: &str) -> Result<Option<(String, TargetInfo)>, RefreshError> {
+        let mut search = Search::new(target, self.now);
+        loop {
+            let (role, delegator) = match search.step(self.trusted)? {
+                Step::Found { role, info } => return Ok(Some((role, info.clone()))),
+                Step::NotFound => return Ok(None),
+                Step::Need { role, delegator } => (role, delegator),
+            };
+            self.update_delegated(&role, &delegator)?;
+        }
+    }
+
+    fn update_roots(&mut self) -> Result<u32, RefreshError> {
+        let mut roots = 0;
+        // 5.3.3: more than the limit are left for the next run.
+        while roots < self.trusted.limits().roots {
+            let request = self.trusted.root_request();
+            let Fetched::Body(bytes) = self.get(&request)? else {
+                break;
+            };
+            self.take_root(bytes)?;
+            roots += 1;
+        }
+        self.trusted.finish_root(self.now)?;
+        Ok(roots)
+    }
+
+    fn take_root(&mut self, bytes: Vec<u8>) -> Result<(), RefreshError> {
+        let change = self.trusted.update_root(bytes)?;
+        if change.restart {
+            // 5.3.11. Before the root is stored: a power cut between must not leave the new root beside
+            // roles that nobody would know to be void.
+            self.persist.remove("timestamp.json")?;
+            self.persist.remove("snapshot.json")?;
+        }
+        // 5.3.8.
+        Ok(self.persist.write("root.json", &self.trusted.root().bytes)?)
+    }
+
+    fn update_timestamp(&mut self) -> Result<bool, RefreshError> {
+        if self.trusted.timestamp().is_none()
+            && let Some(bytes) = self.persist.read("timestamp.json")?
+            && let Err(rejection) = self.trusted.restore_timestamp(bytes)
+        {
+            self.persist.set_aside("timestamp.json", &rejection.to_string())?;
+        }
+        let request = self.trusted.timestamp_request();
+        let change = match self.get(&request)? {
+            Fetched::Body(bytes) => self.trusted.update_timestamp(bytes, self.now)?,
+            Fetched::NotModified => self.trusted.check_timestamp(self.now).map(|_| Change::Unchanged)?,
+            Fetched::Absent => return Err(RefreshError::Absent { path: request.path }),
+        };
+        let document = self.trusted.timestamp().filter(|_| change == Change::Updated);
+        document.map_or(Ok(false), |document| store(self.persist, "timestamp.json", &document.bytes))
+    }
+
+    fn update_snapshot(&mut self) -> Result<bool, RefreshError> {
+        if self.trusted.snapshot().is_none()
+            && let Some(bytes) = self.persist.read("snapshot.json")?
+            && let Err(rejection) = self.trusted.restore_snapshot(bytes)
+        {
+            self.persist.set_aside("snapshot.json", &rejection.to_string())?;
+        }
+        if self.trusted.snapshot_is_current(self.now) {
+            return Ok(false);
+        }
+        let bytes = self.get_body(self.trusted.snapshot_request()?)?;
+        self.trusted.update_snapshot(bytes, self.now)?;
+        let document = self.trusted.snapshot();
+        document.map_or(Ok(false), |document| store(self.persist, "snapshot.json", &document.bytes))
+    }
+
+    fn update_targets(&mut self) -> Result<bool, RefreshError> {
+        if self.trusted.top_targets().is_none()
+            && let Some(bytes) = self.persist.read("targets.json")?
+            && let Err(rejection) = self.trusted.update_targets(bytes, self.now)
+        {
+            // Mostly because the snapshot lists a newer one.
+            log::debug!("the stored {rejection}");
+        }
+        if self.trusted.targets_are_current(self.now) {
+            return Ok(false);
+        }
+        let bytes = self.get_body(self.trusted.targets_request()?)?;
+        self.trusted.update_targets(bytes, self.now)?;
+        let document = self.trusted.top_targets();
+        document.map_or(Ok(false), |document| store(self.persist, "targets.json", &document.bytes))
+    }
+
+    fn update_delegated(&mut self, role: &str, delegator: &str) -> Result<(), RefreshError> {
+        // 5.6.7: a role that the snapshot does not list is not asked for.
+        let request = self.trusted.delegated_request(role)?;
+        let name = stored_name(role);
+        if let Some(bytes) = self.persist.read(&name)? {
+            match self.trusted.update_delegated(delegator, role, bytes, self.now) {
+                Ok(()) => return Ok(()),
+                // It came in this run already, so it would come again as it is.
+                Err(rejection) if self.requested.contains(&request.path) => return Err(rejection.into()),
+                Err(rejection) => log::debug!("the stored {rejection}"),
+            }
+        }
+        let bytes = self.get_body(request)?;
+        self.trusted.update_delegated(delegator, role, bytes, self.now)?;
+        let document = self.trusted.targets_role(role);
+        document.map_or(Ok(()), |document| self.persist.write(&name, &document.bytes))?;
+        log::debug!("{} is trusted for {delegator}", listed_name(role));
+        Ok(())
+    }
+
+    fn get_body(&mut self, request: Request) -> Result<Vec<u8>, RefreshError> {
+        match self.get(&request)? {
+            Fetched::Body(bytes) => Ok(bytes),
+            Fetched::NotModified | Fetched::Absent => Err(RefreshError::Absent { path: request.path }),
+        }
+    }
+
+    fn get(&mut self, request: &Request) -> Result<Fetched, RefreshError> {
+        self.requested.insert(request.path.clone());
+        let fetched = self.fetch.fetch(request);
+        fetched.map_err(|source| RefreshError::Fetch { path: request.path.clone(), source })
+    }
+}
+
+fn store(persist: &mut dyn Persist, name: &str, bytes: &[u8]) -> Result<bool, RefreshError> {
+    persist.write(name, bytes)?;
+    Ok(true)
+}
+
+impl fmt::Debug for Refresh<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+impl From<Rejection> for RefreshError {
+    fn from(rejection: Rejection) -> RefreshError {
+        RefreshError::Rejected(rejection)
+    }
+}
+
+impl From<StoreError> for RefreshError {
+    fn from(error: StoreError) -> RefreshError {
+        RefreshError::Store(error)
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RefreshError::NoRoot => {
+                f.write_str("root.json: no trusted root is stored; put in the repository's first root")
+            }
+            RefreshError::Rejected(rejection) => rejection.fmt(f),
+            RefreshError::Fetch { path, source } => write!(f, "{path}: not fetched: {source}"),
+            RefreshError::Absent { path } => {
+                write!(
+                    f,
+                    "{path}: the server does not have it; check the URL, or publish the repository again"
+                )
+            }
+            RefreshError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RefreshError {}

@@ -1,0 +1,166 @@
+//! `target`: adds, removes and lists the Targets that devices are offered.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+use crate::metadata::Target;
+use crate::publish::{Change, Signing, publish};
+use crate::repository::{Published, Repository};
+use crate::time;
+use crate::treehub::{self, Source, Wanted};
+
+/// Members of `custom` that options of their own set.
+const RESERVED: [&str; 5] = ["name", "version", "hardwareIds", "tags", "targetFormat"];
+
+/// A Target to add.
+#[derive(Debug)]
+pub struct Addition {
+    pub source: PathBuf,
+    pub wanted: Wanted,
+    pub name: String,
+    pub version: String,
+    pub hardware_ids: Vec<String>,
+    pub tags: Vec<String>,
+    /// `KEY=JSON`, as given.
+    pub custom: Vec<String>,
+}
+
+/// What became of a Target.
+#[derive(Debug)]
+pub struct Added {
+    pub target: String,
+    pub commit: String,
+    /// False when the very same Target was published before.
+    pub changed: bool,
+}
+
+/// Copies the commit, then publishes the Target.
+pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, Error> {
+    check(addition)?;
+    let custom = custom(addition)?;
+    let repository = Repository::open(dir, keys)?;
+    let published = Published::load(dir)?;
+    let source = Source::find(&addition.source, &addition.wanted)?;
+    let name = format!("{}-{}", addition.name, addition.version);
+    let target =
+        Target { length: 0, hashes: BTreeMap::from([("sha256".to_string(), source.commit.clone())]), custom };
+    let known = published.targets.targets.get(&name);
+    if known.is_some_and(|known| *known != target) {
+        return Err(Error::TargetExists { name });
+    }
+    let changed = known.is_none();
+    // Objects first: metadata never names a commit that a device cannot fetch.
+    source.copy(dir, &name)?;
+    if changed {
+        let mut targets = published.targets.clone();
+        targets.targets.insert(name.clone(), target);
+        let change = Change { targets: Some(targets), ..Change::default() };
+        sign_and_publish(&repository, &published, change)?;
+    }
+    Ok(Added { target: name, commit: source.commit, changed })
+}
+
+/// Takes Targets out of the metadata, by their full names.
+pub fn remove(dir: &Path, keys: &[PathBuf], names: &[String]) -> Result<(), Error> {
+    let repository = Repository::open(dir, keys)?;
+    let published = Published::load(dir)?;
+    let mut targets = published.targets.clone();
+    for name in names {
+        if targets.targets.remove(name).is_none() {
+            return Err(Error::NoTarget { name: name.clone() });
+        }
+    }
+    let change = Change { targets: Some(targets), ..Change::default() };
+    sign_and_publish(&repository, &published, change)?;
+    names.iter().try_for_each(|name| treehub::forget(dir, name))
+}
+
+/// Signs with the keys at hand, now, and publishes.
+pub fn sign_and_publish(repository: &Repository, published: &Published, change: Change) -> Result<(), Error> {
+    let keyring = repository.keyring()?;
+    let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
+    publish(&repository.dir, &signing, published, change)
+}
+
+fn check(addition: &Addition) -> Result<(), Error> {
+    check_word("--name", &addition.name)?;
+    // aktualizr-lite reads the version as a C integer: a leading zero would make it octal.
+    let digits = addition.version.bytes().all(|byte| byte.is_ascii_digit());
+    let number = addition.version.parse::<u32>().is_ok_and(|n| n > 0 && n < 1 << 31);
+    if !digits || !number || addition.version.starts_with('0') {
+        return Err(Error::option(
+            "--version",
+            format!(
+                "{:?} is no whole number from 1 to 2147483647; devices compare versions as numbers",
+                addition.version
+            ),
+        ));
+    }
+    if addition.hardware_ids.is_empty() {
+        return Err(Error::option(
+            "--hardware-id",
+            "give at least one: a device takes only Targets for its own hardware id",
+        ));
+    }
+    for id in &addition.hardware_ids {
+        check_word("--hardware-id", id)?;
+    }
+    for tag in &addition.tags {
+        check_word("--tag", tag)?;
+    }
+    if let Wanted::Commit(commit) = &addition.wanted {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if commit.len() != 64 || !commit.bytes().all(hex) {
+            return Err(Error::option(
+                "--commit",
+                format!("{commit:?} is no full commit: 64 hexadecimal digits in lower case"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Names become parts of file names, URLs and environment variables.
+fn check_word(option: &str, word: &str) -> Result<(), Error> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
+    if word.is_empty() || word.len() > 128 || word.starts_with(['.', '-']) || !word.bytes().all(fits) {
+        return Err(Error::option(
+            option,
+            format!("{word:?}: use 1 to 128 letters, digits and ._+-, not beginning with . or -"),
+        ));
+    }
+    Ok(())
+}
+
+fn custom(addition: &Addition) -> Result<Map<String, Value>, Error> {
+    let mut custom = Map::new();
+    for pair in &addition.custom {
+        let (key, text) = pair
+            .split_once('=')
+            .ok_or_else(|| Error::option("--custom", format!("{pair:?} is not KEY=JSON")))?;
+        if RESERVED.contains(&key) {
+            return Err(Error::option("--custom", format!("{key} has an option of its own")));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|e| {
+            Error::option(
+                "--custom",
+                format!("the value of {key} is no JSON ({e}); a text needs its quotes: '{key}=\"...\"'"),
+            )
+        })?;
+        custom.insert(key.to_string(), value);
+    }
+    let own = json!({
+        "name": addition.name,
+        "version": addition.version,
+        "hardwareIds": addition.hardware_ids,
+        "tags": addition.tags,
+        "targetFormat": "OSTREE",
+    });
+    if let Value::Object(own) = own {
+        custom.extend(own);
+    }
+    Ok(custom)
+}

@@ -1,0 +1,52 @@
+//! `rust-ota config show`: every value and the file it came from.
+
+use std::path::PathBuf;
+
+use crate::config::{ConfigError, Merged, Settings, load};
+
+/// What `config show` prints. Values that are secrets are not shown.
+pub fn show(paths: &[PathBuf]) -> Result<String, ConfigError> {
+    let (merged, settings) = load(paths)?;
+    Ok(render(&merged, &settings))
+}
+
+fn render(merged: &Merged, settings: &Settings) -> String {
+    let mut text = String::new();
+    let mut current = "";
+    for (section, key, value) in merged.iter() {
+        if section != current {
+            text.push_str(&format!("[{section}]\n"));
+            current = section;
+        }
+        let shown = if is_secret(key) { "(set, not shown)" } else { &value.text };
+        text.push_str(&format!("{key} = \"{shown}\"  # {}:{}\n", value.file.display(), value.line));
+    }
+    text.push_str("\n# In force, defaults included\n");
+    for (name, value) in in_force(settings) {
+        text.push_str(&format!("# {name}: {value}\n"));
+    }
+    text
+}
+
+fn in_force(s: &Settings) -> Vec<(&'static str, String)> {
+    let or_none = |o: &Option<String>| o.clone().unwrap_or_else(|| "(not set)".to_string());
+    let path =
+        |o: &Option<PathBuf>| o.as_ref().map_or("(not found)".to_string(), |p| p.display().to_string());
+    vec![
+        ("metadata from", or_none(&s.repo_server)),
+        ("content from", or_none(&s.ostree_server)),
+        ("metadata dialect", format!("{:?}", s.metadata).to_lowercase()),
+        ("trusted root", s.root.display().to_string()),
+        ("CA certificate", path(&s.ca)),
+        ("device certificate", path(&s.client.as_ref().map(|(c, _)| c.clone()))),
+        ("hardware id", s.hardware_id.clone()),
+        ("tags", if s.tags.is_empty() { "(all)".to_string() } else { s.tags.join(",") }),
+        ("polling", format!("every {} s", s.polling_sec)),
+        ("rollback mode", format!("{:?}", s.rollback_mode)),
+        ("state", s.state.display().to_string()),
+    ]
+}
+
+fn is_secret(key: &str) -> bool {
+    ["pass", "p12_password", "token", "secret"].contains(&key)
+}

@@ -1,0 +1,36 @@
+//! The exit codes. They are those that scripts around aktualizr-lite know.
+
+/// Done, or nothing to do.
+pub const OK: u8 = 0;
+/// Anything that has no code of its own.
+pub const ERROR: u8 = 1;
+/// The metadata could not be refreshed.
+pub const CHECK_FAILED: u8 = 4;
+/// No Target for this hardware id and these tags.
+pub const NO_MATCHING_TARGET: u8 = 6;
+/// A signature, a version or a hash of metadata is wrong.
+pub const SECURITY: u8 = 11;
+/// Metadata has expired.
+pub const EXPIRED: u8 = 12;
+/// Metadata could not be fetched.
+pub const FETCH_FAILED: u8 = 13;
+/// `check` found a Target to update to.
+pub const NEW_TARGET: u8 = 16;
+/// The Target that was named is not visible.
+pub const TARGET_NOT_FOUND: u8 = 20;
+/// Something is pending; reboot or finalize first.
+pub const PENDING: u8 = 30;
+/// `finalize` with nothing pending.
+pub const NOTHING_PENDING: u8 = 40;
+/// Content could not be fetched.
+pub const DOWNLOAD_FAILED: u8 = 50;
+/// No space for the content.
+pub const NO_SPACE: u8 = 60;
+/// Content is not what was signed.
+pub const VERIFICATION_FAILED: u8 = 70;
+/// `install` without a `download` before it.
+pub const NOT_DOWNLOADED: u8 = 80;
+/// Installed; a reboot is needed.
+pub const REBOOT_NEEDED: u8 = 100;
+/// The bootloader went back to the Target before.
+pub const ROLLED_BACK: u8 = 110;

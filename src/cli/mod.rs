@@ -1,0 +1,52 @@
+//! What people type and read: one file a personality.
+
+pub mod argv;
+mod config;
+pub mod exit;
+mod native;
+mod render;
+
+use std::io::Write;
+
+use log::{Level, LevelFilter};
+
+/// Runs the command line and gives the exit code.
+pub fn main(argv: &[String]) -> u8 {
+    native::main(argv)
+}
+
+/// Logs go to stderr. Under systemd each line carries its priority, which the journal understands.
+pub(crate) fn start_logging(loglevel: u8) {
+    let filter = match loglevel {
+        0 => LevelFilter::Trace,
+        1 => LevelFilter::Debug,
+        2 => LevelFilter::Info,
+        3 => LevelFilter::Warn,
+        _ => LevelFilter::Error,
+    };
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let mut builder = env_logger::Builder::new();
+    // The libraries below speak at their own levels; only their warnings are ours to show.
+    builder.filter(None, filter.min(LevelFilter::Warn)).filter(Some("rust_ota"), filter);
+    if loglevel == 0 {
+        builder.filter(None, filter);
+    }
+    builder.format(move |out, record| {
+        if journal {
+            writeln!(out, "<{}>{}", priority(record.level()), record.args())
+        } else {
+            writeln!(out, "{}: {}", record.level().as_str().to_ascii_lowercase(), record.args())
+        }
+    });
+    let _ = builder.try_init();
+}
+
+/// syslog's numbers.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}

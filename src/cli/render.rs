@@ -1,0 +1,176 @@
+//! What people and programs read: text, JSON, progress, and the exit code of each outcome.
+
+use serde_json::{Value, json};
+
+use super::exit;
+use crate::agent::{AgentError, Found, Outcome, Status};
+use crate::decide::{Plan, Stay, Target};
+use crate::store::TargetRecord;
+
+/// `check` and `list` for a person.
+pub fn targets_text(found: &Found) -> String {
+    if found.visible.is_empty() {
+        return format!("\nNo Targets found\n\n{}\n", found.reason);
+    }
+    let mut text = String::from("\nFound Targets: \n");
+    for target in &found.visible {
+        let marks = marks(found, target).join(", ");
+        let marks = if marks.is_empty() { String::new() } else { format!(" ({marks})") };
+        text.push_str(&format!("{}{marks}\n\tostree: {}\n", target.name, target.commit));
+        if !target.apps.is_empty() {
+            text.push_str("\tapps:\n");
+            for (name, uri) in &target.apps {
+                text.push_str(&format!("\t\t{name} -> {uri}\n"));
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("{}\n", found.reason));
+    text
+}
+
+fn marks(found: &Found, target: &Target) -> Vec<&'static str> {
+    let facts = &found.facts;
+    let mut marks = Vec::new();
+    if facts.booted.as_deref() == Some(target.commit.as_str()) {
+        marks.push("current");
+    }
+    if selected(found, target) {
+        marks.push("selected");
+    }
+    if facts.installed.bad(&target.commit).is_some() {
+        marks.push("known-bad");
+    }
+    marks
+}
+
+fn selected(found: &Found, target: &Target) -> bool {
+    matches!(&found.plan, Plan::Update(chosen) if chosen.name == target.name)
+}
+
+/// `check` and `list` for a program: an array; members that are false are left out.
+pub fn targets_json(found: &Found) -> String {
+    let list: Vec<Value> = found.visible.iter().map(|t| target_json(found, t)).collect();
+    format!("{}\n", Value::Array(list))
+}
+
+fn target_json(found: &Found, target: &Target) -> Value {
+    let facts = &found.facts;
+    let mut value = json!({
+        "name": target.name,
+        "version": target.version,
+        "ostree_hash": target.commit,
+        "apps": if target.apps.is_empty() { Value::Null } else { apps_json(target) },
+    });
+    let current = facts.booted.as_deref() == Some(target.commit.as_str());
+    let newer = facts.current.as_ref().is_some_and(|c| target.version > c.version);
+    let failed = facts.installed.bad(&target.commit).is_some();
+    for (name, is) in
+        [("current", current), ("newer", newer), ("failed", failed), ("selected", selected(found, target))]
+    {
+        if is {
+            value[name] = Value::Bool(true);
+        }
+    }
+    if selected(found, target) {
+        value["reason"] = Value::String(found.reason.clone());
+    }
+    value
+}
+
+fn apps_json(target: &Target) -> Value {
+    target.apps.iter().map(|(name, uri)| json!({"name": name, "uri": uri, "on": true})).collect()
+}
+
+/// `status` for a person.
+pub fn status_text(status: &Status) -> String {
+    let installed = &status.facts.installed;
+    let name = |t: Option<&TargetRecord>| {
+        t.map_or("unknown".to_string(), |t| format!("{} (version {})", t.name, t.version))
+    };
+    let mut text = format!("Hardware id:  {}\n", status.facts.hardware_id);
+    text.push_str(&format!("Tags:         {}\n", list_or_all(&status.facts.tags)));
+    text.push_str(&format!("Running:      {}\n", name(status.facts.current.as_ref())));
+    text.push_str(&format!(
+        "Commit:       {}\n",
+        status.facts.booted.as_deref().unwrap_or("none: not an OSTree system")
+    ));
+    if let Some(pending) = &installed.pending {
+        text.push_str(&format!("Pending:      {}: reboot, then finalize\n", name(Some(&pending.target))));
+    }
+    if let Some(previous) = &installed.previous {
+        text.push_str(&format!("Before:       {}\n", name(Some(previous))));
+    }
+    for bad in &installed.known_bad {
+        let times = if bad.count == 1 { "once".to_string() } else { format!("{} times", bad.count) };
+        text.push_str(&format!("Known bad:    {}: {} ({times})\n", name(Some(&bad.target)), bad.reason));
+    }
+    let variables: Vec<String> = status.boot.variables.iter().map(|(n, v)| format!("{n}={v}")).collect();
+    text.push_str(&format!("Bootloader:   {} {}\n", status.bootloader, variables.join(" ")));
+    if let Some(problem) = &status.boot_problem {
+        text.push_str(&format!("              {problem}\n"));
+    }
+    text
+}
+
+fn list_or_all(list: &[String]) -> String {
+    if list.is_empty() { "(all)".to_string() } else { list.join(",") }
+}
+
+/// `status` for a program.
+pub fn status_json(status: &Status) -> String {
+    let facts = &status.facts;
+    let installed = &facts.installed;
+    let variables: serde_json::Map<String, Value> =
+        status.boot.variables.iter().map(|(n, v)| (n.clone(), Value::String(v.clone()))).collect();
+    let value = json!({
+        "hardware_id": facts.hardware_id,
+        "tags": facts.tags,
+        "ostree_hash": facts.booted,
+        "current": facts.current,
+        "pending": installed.pending,
+        "previous": installed.previous,
+        "known_bad": installed.known_bad,
+        "bootloader": {
+            "mode": status.bootloader,
+            "trial": status.boot.trial,
+            "rolled_back": status.boot.rolled_back,
+            "variables": variables,
+            "problem": status.boot_problem,
+        },
+    });
+    format!("{value:#}\n")
+}
+
+/// The exit code of an outcome.
+pub fn outcome_code(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Stayed { plan, .. } => stay_code(plan),
+        Outcome::Downloaded(_) | Outcome::Confirmed(_) | Outcome::Cut(_) => exit::OK,
+        Outcome::Installed(_) | Outcome::RebootNeeded(_) => exit::REBOOT_NEEDED,
+        Outcome::RolledBack(_) => exit::ROLLED_BACK,
+        Outcome::NothingPending => exit::NOTHING_PENDING,
+    }
+}
+
+/// The exit code of `check`.
+pub fn check_code(found: &Found) -> u8 {
+    match &found.plan {
+        Plan::Update(_) => exit::NEW_TARGET,
+        Plan::Stay(stay) => stay_code(stay),
+    }
+}
+
+fn stay_code(stay: &Stay) -> u8 {
+    match stay {
+        Stay::UpToDate(_) | Stay::KnownBad { .. } | Stay::Older { .. } => exit::OK,
+        Stay::Pending(_) => exit::PENDING,
+        Stay::NoneVisible { .. } => exit::NO_MATCHING_TARGET,
+        Stay::NotFound(_) => exit::TARGET_NOT_FOUND,
+    }
+}
+
+/// The exit code of an error.
+pub fn error_code(error: &AgentError) -> u8 {
+    error.exit_code()
+}

@@ -1,0 +1,3 @@
+//! What a Target brings to the device.
+
+pub mod ostree;

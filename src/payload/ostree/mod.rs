@@ -1,0 +1,24 @@
+//! OSTree Targets: what is missing, how it is fetched, and how it becomes a deployment.
+//!
+//! libostree owns the repository and the sysroot and verifies every object as it writes it. It has no network
+//! code here: the client walks commit -> dirtree, dirmeta -> file itself and fetches with its own HTTP client,
+//! so that there is one TLS stack, exact progress, resume inside an object, and a plan before the first byte.
+//!
+//! The commit hash always comes from signed metadata. No ref of a server is ever read.
+
+mod deploy;
+mod error;
+mod object;
+mod parse;
+mod plan;
+mod pull;
+mod source;
+mod space;
+mod sysroot;
+
+pub use error::{OstreeError, OstreeErrorClass};
+pub use object::{Limits, ObjectId, ObjectKind};
+pub use plan::{Plan, Sizes, plan};
+pub use pull::{Progress, PullOptions, PullReport, pull};
+pub use source::{FolderSource, HttpSource, ObjectSource, Opened, SourceError};
+pub use sysroot::{Booted, Deployment, OstreeSettings, Sysroot};

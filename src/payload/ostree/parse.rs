@@ -1,0 +1,171 @@
+//! PURE. Bytes of metadata objects in, the objects that they name out.
+//!
+//! The shapes are libostree's; its own validators are asked first, so that a name like `../x` or a checksum of
+//! the wrong length never gets further.
+
+use ::ostree::glib;
+use glib::{Variant, VariantTy};
+
+use super::error::OstreeError;
+use super::object::{ObjectId, ObjectKind, from_hex};
+
+/// What a commit says about itself.
+#[derive(Debug)]
+pub struct Commit {
+    /// The root directory: its dirtree and its dirmeta.
+    pub root: [ObjectId; 2],
+    /// Size of every object, where the commit was made with `--generate-sizes`.
+    pub sizes: Option<Vec<ObjectSize>>,
+}
+
+/// A line of `ostree.sizes`.
+#[derive(Debug, Clone)]
+pub struct ObjectSize {
+    /// The object.
+    pub id: ObjectId,
+    /// Bytes that are fetched.
+    pub archived: u64,
+    /// Bytes on the device.
+    pub unpacked: u64,
+}
+
+/// The head of a compressed file object (`.filez`).
+#[derive(Debug)]
+pub struct FileHeader {
+    /// Bytes of the content when unpacked.
+    pub size: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Where a symbolic link points; None for a regular file.
+    pub symlink: Option<String>,
+    /// Extended attributes, as libostree wants them.
+    pub xattrs: Variant,
+}
+
+/// Parses the bytes of a commit object.
+pub fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, OstreeError> {
+    let variant = variant(bytes, "(a{sv}aya(say)sstayay)");
+    ::ostree::validate_structureof_commit(&variant).map_err(|e| malformed(id, e))?;
+    let tree = checksum(id, &variant.child_value(6))?;
+    let meta = checksum(id, &variant.child_value(7))?;
+    Ok(Commit {
+        root: [ObjectId::new(ObjectKind::DirTree, tree), ObjectId::new(ObjectKind::DirMeta, meta)],
+        sizes: sizes(id, &variant)?,
+    })
+}
+
+/// Parses the bytes of a dirtree object: all that the directory names.
+pub fn dirtree(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError> {
+    let variant = variant(bytes, "(a(say)a(sayay))");
+    ::ostree::validate_structureof_dirtree(&variant).map_err(|e| malformed(id, e))?;
+    let mut named = Vec::new();
+    for file in variant.child_value(0).iter() {
+        named.push(ObjectId::new(ObjectKind::File, checksum(id, &file.child_value(1))?));
+    }
+    for directory in variant.child_value(1).iter() {
+        named.push(ObjectId::new(ObjectKind::DirTree, checksum(id, &directory.child_value(1))?));
+        named.push(ObjectId::new(ObjectKind::DirMeta, checksum(id, &directory.child_value(2))?));
+    }
+    Ok(named)
+}
+
+/// The objects that a metadata object names.
+pub fn named_by(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError> {
+    match id.kind {
+        ObjectKind::Commit => Ok(commit(id, bytes)?.root.to_vec()),
+        ObjectKind::DirTree => dirtree(id, bytes),
+        ObjectKind::DirMeta => {
+            ::ostree::validate_structureof_dirmeta(&metadata(id, bytes)).map_err(|e| malformed(id, e))?;
+            Ok(Vec::new())
+        }
+        ObjectKind::File => Ok(Vec::new()),
+    }
+}
+
+/// A metadata object as the value that libostree writes.
+pub fn metadata(id: ObjectId, bytes: &[u8]) -> Variant {
+    match id.kind {
+        ObjectKind::Commit => variant(bytes, "(a{sv}aya(say)sstayay)"),
+        ObjectKind::DirTree => variant(bytes, "(a(say)a(sayay))"),
+        ObjectKind::DirMeta | ObjectKind::File => variant(bytes, "(uuua(ayay))"),
+    }
+}
+
+/// Bytes before the header: its length as a big-endian u32, and four bytes of padding.
+pub const FILE_PREFIX: usize = 8;
+
+/// Length of the header from the prefix, where it is believable.
+pub fn file_header_length(id: ObjectId, prefix: &[u8]) -> Result<usize, OstreeError> {
+    // Extended attributes are the only long thing in it; the kernel allows 64 KiB for each.
+    const LONGEST: u32 = 1 << 20;
+    let length = match prefix {
+        [a, b, c, d, ..] if prefix.len() >= FILE_PREFIX => u32::from_be_bytes([*a, *b, *c, *d]),
+        _ => return Err(malformed(id, "it ends inside its header")),
+    };
+    match length {
+        1..=LONGEST => Ok(length as usize),
+        _ => Err(malformed(id, format!("its header claims {length} bytes"))),
+    }
+}
+
+/// Parses the header of a file object (the bytes behind the prefix).
+pub fn file_header(id: ObjectId, header: &[u8]) -> Result<FileHeader, OstreeError> {
+    const REGULAR: u32 = 0o100_000;
+    const SYMLINK: u32 = 0o120_000;
+    let variant = variant(header, "(tuuuusa(ayay))");
+    if !variant.is_normal_form() {
+        return Err(malformed(id, "its header is not in normal form"));
+    }
+    let number = |index| variant.child_value(index).get::<u32>().map(u32::from_be).unwrap_or(0);
+    let mode = number(3);
+    let symlink = match mode & 0o170_000 {
+        REGULAR => None,
+        SYMLINK => Some(variant.child_value(5).get::<String>().unwrap_or_default()),
+        _ => return Err(malformed(id, format!("mode {mode:o} is neither a file's nor a symbolic link's"))),
+    };
+    Ok(FileHeader {
+        size: variant.child_value(0).get::<u64>().map(u64::from_be).unwrap_or(0),
+        uid: number(1),
+        gid: number(2),
+        symlink,
+        xattrs: variant.child_value(6),
+    })
+}
+
+fn sizes(id: ObjectId, commit: &Variant) -> Result<Option<Vec<ObjectSize>>, OstreeError> {
+    let has = commit.child_value(0).iter().any(|entry| entry.child_value(0).str() == Some("ostree.sizes"));
+    if !has {
+        return Ok(None);
+    }
+    let entries = ::ostree::commit_get_object_sizes(commit).map_err(|e| malformed(id, e))?;
+    let sizes = entries.iter().filter_map(|entry| {
+        let kind = match entry.objtype() {
+            ::ostree::ObjectType::File => ObjectKind::File,
+            ::ostree::ObjectType::DirTree => ObjectKind::DirTree,
+            ::ostree::ObjectType::DirMeta => ObjectKind::DirMeta,
+            // libostree before 2020 wrote no kind; such a list cannot tell what is missing.
+            _ => return None,
+        };
+        let id = ObjectId::new(kind, from_hex(&entry.checksum())?);
+        Some(ObjectSize { id, archived: entry.archived(), unpacked: entry.unpacked() })
+    });
+    let sizes: Vec<_> = sizes.collect();
+    Ok((sizes.len() == entries.len()).then_some(sizes))
+}
+
+fn variant(bytes: &[u8], shape: &str) -> Variant {
+    // The shapes are constants of this file; an unusable one would be a mistake here, seen by every test.
+    let shape = VariantTy::new(shape).unwrap_or(VariantTy::UNIT);
+    Variant::from_data_with_type(bytes.to_vec(), shape)
+}
+
+fn checksum(id: ObjectId, variant: &Variant) -> Result<[u8; 32], OstreeError> {
+    let bytes = variant.fixed_array::<u8>().map_err(|e| malformed(id, e))?;
+    bytes.try_into().map_err(|_| malformed(id, format!("it names a checksum of {} bytes", bytes.len())))
+}
+
+fn malformed(object: ObjectId, reason: impl std::fmt::Display) -> OstreeError {
+    OstreeError::Malformed { object, reason: reason.to_string() }
+}

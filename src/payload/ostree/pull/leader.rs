@@ -1,0 +1,319 @@
+//! The thread that leads a pull.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use super::fetcher::{self, Body, Fetched};
+use super::jobs::{Job, Jobs};
+use super::queue::Queue;
+use super::retry::Retry;
+use super::shared::{Event, Parts, Shared};
+use super::transaction::recover;
+use super::{LARGE_AT_ONCE, Progress, PullOptions, PullReport, writer};
+use crate::payload::ostree::error::OstreeError;
+use crate::payload::ostree::object::ObjectId;
+use crate::payload::ostree::parse::{self, ObjectSize};
+use crate::payload::ostree::plan::{Walk, figures, has, missing, read_commit};
+use crate::payload::ostree::source::{ObjectSource, SourceError};
+use crate::payload::ostree::space::Space;
+use crate::payload::ostree::sysroot::Sysroot;
+
+/// Fetches what is missing of a commit. Returns only when all of it is on the disk, durably.
+pub fn pull(
+    sysroot: &Sysroot,
+    source: &dyn ObjectSource,
+    commit: &str,
+    options: &PullOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PullReport, OstreeError> {
+    let id = ObjectId::commit(commit)?;
+    sysroot.make_writable()?;
+    let repo = sysroot.repo();
+    let repo_path = sysroot.repo_path()?;
+    recover(&repo, &repo_path)?;
+    if sysroot.repo_has(commit)? && Walk::default().visit(&repo, vec![id])?.is_empty() {
+        sysroot.keep(commit)?;
+        return Ok(PullReport::default());
+    }
+    let space = Space::new(&repo, &repo_path, options.reserved_percent)?;
+    let start = Start::new(&repo, source, id, &repo_path, &space, options)?;
+    mark_partial(&repo, &repo_path, commit)?;
+    if has(&repo, id)? {
+        sysroot.keep(commit)?;
+    }
+    let report = start.run(&repo, &repo_path, source, &space, options, progress)?;
+    repo.mark_commit_partial(commit, false)
+        .map_err(|e| OstreeError::repo(format!("marking {commit} as complete"), e))?;
+    Ok(report)
+}
+
+/// Reads a commit object into memory and checks its hash.
+pub fn fetch_commit(
+    source: &dyn ObjectSource,
+    id: ObjectId,
+    options: &PullOptions,
+) -> Result<Vec<u8>, OstreeError> {
+    let mut retry = Retry::new(options.retries);
+    loop {
+        let failed = match read_whole(source, id, options.limits.commit) {
+            Ok(bytes) => {
+                fetcher::verified_names(id, &bytes)?;
+                return Ok(bytes);
+            }
+            Err(SourceError::Transient { url, reason }) => OstreeError::Fetch { url, reason },
+            Err(error) => return Err(error.into()),
+        };
+        let stop = options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        match retry.next(false) {
+            _ if stop => return Err(OstreeError::Stopped),
+            Some(pause) => thread::sleep(pause),
+            None => return Err(failed),
+        }
+    }
+}
+
+fn read_whole(source: &dyn ObjectSource, id: ObjectId, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let path = id.path();
+    let url = || source.name(&path);
+    let opened = source.open(&path, 0)?;
+    let mut bytes = Vec::new();
+    opened
+        .body
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|e| SourceError::Transient { url: url(), reason: e.to_string() })?;
+    if bytes.len() as u64 > limit {
+        return Err(SourceError::Refused {
+            url: url(),
+            reason: format!("longer than the {limit} bytes allowed"),
+        });
+    }
+    if opened.length.is_some_and(|length| length != bytes.len() as u64) {
+        return Err(SourceError::Transient {
+            url: url(),
+            reason: format!("ended after {} bytes", bytes.len()),
+        });
+    }
+    Ok(bytes)
+}
+
+/// The marker is on the disk before the commit object can be: a transaction syncs the whole volume first.
+fn mark_partial(repo: &::ostree::Repo, repo_path: &Path, commit: &str) -> Result<(), OstreeError> {
+    let doing = || format!("marking {commit} as incomplete");
+    fs::create_dir_all(repo_path.join("state")).map_err(|e| OstreeError::repo(doing(), e))?;
+    repo.mark_commit_partial(commit, true).map_err(|e| OstreeError::repo(doing(), e))
+}
+
+/// What is known before the first object.
+struct Start {
+    id: ObjectId,
+    /// The commit object, where it is not in the repository yet.
+    commit: Option<Vec<u8>>,
+    root: [ObjectId; 2],
+    /// The missing objects, where the commit has sizes.
+    missing: Option<HashMap<ObjectId, ObjectSize>>,
+    progress: Progress,
+    parts: Parts,
+}
+
+impl Start {
+    fn new(
+        repo: &::ostree::Repo,
+        source: &dyn ObjectSource,
+        id: ObjectId,
+        repo_path: &Path,
+        space: &Space,
+        options: &PullOptions,
+    ) -> Result<Start, OstreeError> {
+        let present = read_commit(repo, id)?;
+        let fetched = if present.is_none() { Some(fetch_commit(source, id, options)?) } else { None };
+        let parsed = parse::commit(id, present.as_deref().or(fetched.as_deref()).unwrap_or_default())?;
+        let parts = Parts::find(repo_path);
+        let new = fetched.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let mut progress = Progress { bytes_done: new, ..Progress::default() };
+        progress.objects_total = u64::from(new > 0);
+        let mut known = None;
+        match parsed.sizes {
+            Some(listed) => {
+                let missing = missing(repo, listed)?;
+                let sizes = figures(&missing, space, options)?;
+                let on_disk = parts.bytes_of(missing.iter().map(|o| o.id));
+                space.require(sizes.needed.saturating_sub(on_disk))?;
+                progress.objects_total += sizes.objects;
+                progress.bytes_total = Some(sizes.download + new);
+                known = Some(missing.into_iter().map(|o| (o.id, o)).collect());
+            }
+            None => space.require(1)?,
+        }
+        Ok(Start { id, commit: fetched, root: parsed.root, missing: known, progress, parts })
+    }
+
+    fn run(
+        self,
+        repo: &::ostree::Repo,
+        repo_path: &Path,
+        source: &dyn ObjectSource,
+        space: &Space,
+        options: &PullOptions,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<PullReport, OstreeError> {
+        let sizes = self.missing.unwrap_or_default();
+        let (sender, events) = channel();
+        let shared = Shared {
+            source,
+            options,
+            repo_path,
+            space,
+            sizes: &sizes,
+            parts: &self.parts,
+            jobs: Arc::new(Jobs::new(LARGE_AT_ONCE)),
+            fetched: Queue::new(32),
+            events: sender,
+            bytes: AtomicU64::new(self.progress.bytes_done),
+            retries: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        };
+        let mut leader = Leader {
+            shared: &shared,
+            repo,
+            walk: Walk::default(),
+            outstanding: 0,
+            progress: self.progress,
+            discovered: 0,
+            fetchers: 0,
+            tell,
+        };
+        thread::scope(|scope| leader.lead(scope, self.id, self.commit, &self.root, &events))?;
+        Ok(leader.report())
+    }
+}
+
+struct Leader<'a, 'p> {
+    shared: &'a Shared<'a>,
+    repo: &'a ::ostree::Repo,
+    walk: Walk,
+    /// Objects that are wanted and not yet written.
+    outstanding: u64,
+    progress: Progress,
+    discovered: u64,
+    fetchers: usize,
+    tell: &'p mut dyn FnMut(Progress),
+}
+
+impl<'a> Leader<'a, '_> {
+    fn lead<'s>(
+        &mut self,
+        scope: &'s Scope<'s, 'a>,
+        id: ObjectId,
+        commit: Option<Vec<u8>>,
+        root: &[ObjectId],
+        events: &Receiver<Event>,
+    ) -> Result<(), OstreeError> {
+        let shared = self.shared;
+        let writers: Vec<_> = (0..writers()).map(|_| scope.spawn(move || writer::run(shared))).collect();
+        let mut result = self.begin(id, commit, root);
+        while result.is_ok() && self.outstanding > 0 {
+            self.start_fetchers(scope);
+            result = match events.recv_timeout(Duration::from_millis(100)) {
+                Ok(event) => self.handle(event),
+                Err(_) => Ok(()),
+            };
+            result = result.and_then(|()| self.check_stop());
+            self.tell_progress();
+        }
+        shared.stop.store(result.is_err(), Ordering::Relaxed);
+        shared.jobs.close();
+        shared.fetched.close();
+        for writer in writers {
+            let ended =
+                writer.join().unwrap_or_else(|_| Err(OstreeError::repo("writing objects", "a thread died")));
+            result = result.and(ended);
+        }
+        result
+    }
+
+    fn begin(&mut self, id: ObjectId, commit: Option<Vec<u8>>, root: &[ObjectId]) -> Result<(), OstreeError> {
+        if let Some(bytes) = commit {
+            self.outstanding += 1;
+            self.discovered += 1;
+            let job = Job { id, size: None, afresh: false };
+            // The queue is empty and open, so this neither waits nor fails.
+            let _ = self.shared.fetched.push(Fetched { job, body: Body::Memory(bytes) });
+        }
+        self.want(root.to_vec())
+    }
+
+    fn want(&mut self, ids: Vec<ObjectId>) -> Result<(), OstreeError> {
+        let wanted = self.walk.visit(self.repo, ids)?;
+        self.outstanding += wanted.len() as u64;
+        self.discovered += wanted.len() as u64;
+        self.progress.objects_total = self.progress.objects_total.max(self.discovered);
+        let size = |id: &ObjectId| self.shared.sizes.get(id).map(|size| size.archived);
+        self.shared.jobs.push(wanted.into_iter().map(|id| Job { id, size: size(&id), afresh: false }));
+        Ok(())
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), OstreeError> {
+        match event {
+            Event::Named(ids) => self.want(ids)?,
+            Event::Written => {
+                self.outstanding -= 1;
+                self.progress.objects_done += 1;
+            }
+            Event::Again(job) => self.shared.jobs.push([job]),
+            Event::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// More fetchers help only while somebody waits for what they bring.
+    fn start_fetchers<'s>(&mut self, scope: &'s Scope<'s, 'a>) {
+        const FIRST: usize = 4;
+        let shared = self.shared;
+        let most = shared.options.jobs.max(1);
+        let waiting = shared.jobs.waiting();
+        if waiting == 0 || self.fetchers >= most || (self.fetchers >= FIRST && !shared.fetched.is_empty()) {
+            return;
+        }
+        let more = waiting.min(self.fetchers.max(FIRST)).min(most - self.fetchers);
+        for _ in 0..more {
+            scope.spawn(move || fetcher::run(shared));
+            self.fetchers += 1;
+        }
+    }
+
+    fn check_stop(&self) -> Result<(), OstreeError> {
+        let asked = self.shared.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if asked { Err(OstreeError::Stopped) } else { Ok(()) }
+    }
+
+    fn tell_progress(&mut self) {
+        self.progress.bytes_done = self.shared.bytes.load(Ordering::Relaxed);
+        if let Some(total) = self.progress.bytes_total.as_mut() {
+            // A server may have packed an object anew, into more bytes than when the commit was made.
+            *total = (*total).max(self.progress.bytes_done);
+        }
+        (self.tell)(self.progress);
+    }
+
+    fn report(&self) -> PullReport {
+        PullReport {
+            objects: self.progress.objects_done,
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+            retries: self.shared.retries.load(Ordering::Relaxed),
+            fetchers: self.fetchers,
+        }
+    }
+}
+
+/// Unpacking and hashing keep one processor each busy; each writer costs a sync at the end.
+fn writers() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get()).clamp(1, 4)
+}

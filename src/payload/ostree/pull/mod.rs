@@ -1,0 +1,94 @@
+//! Fetches a commit: many objects at a time, verified by libostree as they are written, and from where an
+//! earlier pull was cut.
+//!
+//!     leader (this thread) --jobs--> fetchers --bodies--> writers
+//!            ^------------- names, results --------------------'
+//!
+//! Fetchers only move bytes, so there can be many of them: on a far server the time goes by in waiting for the
+//! first byte. Writers unpack, hash and write; there is one for each processor. The leader walks the commit, and
+//! starts fetchers for as long as the writers have nothing to do.
+//!
+//! What survives: a part of a large object, byte for byte; an object, once its transaction is committed (after
+//! 128 MiB or a minute) or, when only the process was killed, at once. A commit is complete when its
+//! `.commitpartial` marker is gone: it is made before the commit object, and removed after the last sync.
+
+mod fetcher;
+mod jobs;
+mod leader;
+mod queue;
+mod retry;
+mod shared;
+mod transaction;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+pub(super) use leader::fetch_commit;
+pub use leader::pull;
+
+use super::object::Limits;
+
+/// Up to this many bytes an object is kept in memory until it is written; longer ones become part files.
+pub(super) const IN_MEMORY: u64 = 256 << 10;
+/// Objects over this size are fetched only a few at a time.
+pub(super) const LARGE: u64 = 1 << 20;
+/// How many.
+pub(super) const LARGE_AT_ONCE: usize = 8;
+
+/// How to pull.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// Most objects that are asked for at the same time.
+    pub jobs: usize,
+    /// Attempts for one object, one after the other, that bring nothing.
+    pub retries: u32,
+    /// A body that brings fewer than 1,000 bytes a second over this time is asked for again.
+    pub stall: Duration,
+    /// Longest bodies.
+    pub limits: Limits,
+    /// Share of the volume that stays free, in percent; without it the repository's own `min-free-space-*`.
+    pub reserved_percent: Option<u8>,
+    /// Ends the pull soon after it becomes true.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        PullOptions {
+            jobs: 48,
+            retries: 5,
+            stall: Duration::from_secs(30),
+            limits: Limits::default(),
+            reserved_percent: None,
+            stop: None,
+        }
+    }
+}
+
+/// How far a pull is. No figure ever goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Objects in the repository.
+    pub objects_done: u64,
+    /// Objects that are needed; grows while the commit is walked, unless the commit has sizes.
+    pub objects_total: u64,
+    /// Bytes that came.
+    pub bytes_done: u64,
+    /// Bytes that are needed, where the commit has sizes.
+    pub bytes_total: Option<u64>,
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PullReport {
+    /// Objects that were fetched and written.
+    pub objects: u64,
+    /// Bytes that were fetched.
+    pub bytes: u64,
+    /// Attempts that had to be repeated.
+    pub retries: u64,
+    /// Fetching threads at the end.
+    pub fetchers: usize,
+}

@@ -1,0 +1,141 @@
+//! The whole cycle on a real sysroot, against a real server with TLS and client certificates.
+
+mod common;
+
+use std::fs;
+
+use common::World;
+
+#[test]
+fn a_device_updates_itself_and_confirms() {
+    let world = World::new("updates");
+    let first = world.deployments()[0].clone();
+    let second = world.release(2);
+
+    world.ota(&["check"]).expect(16).says("test-board-2 (selected)").says("Updating from");
+    world.ota(&["download"]).expect(0).says("test-board-2 is on the device, whole");
+    assert_eq!(world.deployments(), [first.clone()], "a download deploys nothing");
+    world.ota(&["install"]).expect(100).says("reboot to start it");
+    assert_eq!(world.deployments(), [second.clone(), first.clone()]);
+    assert_eq!(world.boot_variable("upgrade_available"), "1");
+
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0).says("test-board-2 runs and its boot is confirmed");
+    assert_eq!(world.boot_variable("upgrade_available"), "0");
+    assert_eq!(world.ota(&["status", "--json"]).expect(0).json()["current"]["name"], "test-board-2");
+    world.ota(&["finalize"]).expect(40);
+    world.ota(&["check"]).expect(0).says("Up to date");
+
+    let entry = fs::read_to_string(
+        fs::read_dir(world.path("sysroot/boot/loader/entries")).unwrap().next().unwrap().unwrap().path(),
+    )
+    .unwrap();
+    assert!(entry.contains("quiet") && entry.contains("board=7"), "kernel arguments are kept: {entry}");
+    world.fsck();
+}
+
+#[test]
+fn a_bad_target_is_rolled_back_remembered_and_not_tried_again() {
+    let world = World::new("rolled-back");
+    let first = world.deployments()[0].clone();
+    world.release(2);
+    world.ota(&["update"]).expect(100);
+    world.roll_back();
+
+    world.ota(&["finalize"]).expect(110).says("test-board-2 did not come up: the bootloader rolled back");
+    assert_eq!(world.deployments(), [first], "the bad deployment is gone and the good one is first");
+    assert_eq!((world.boot_variable("rollback"), world.boot_variable("bootcount")), ("0".into(), "0".into()));
+    world.reboot_into(0);
+
+    let status = world.ota(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["known_bad"][0]["target"]["name"], "test-board-2");
+    assert_eq!(status["known_bad"][0]["count"], 1);
+    assert_eq!(status["pending"], serde_json::Value::Null);
+    world.ota(&["update"]).expect(0).says("known to be bad");
+
+    let third = world.release(3);
+    world.ota(&["update"]).expect(100);
+    assert_eq!(world.deployments()[0], third, "a newer one is taken");
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
+
+    world.ota(&["clear-failed"]).expect(0).says("1 known-bad Target cleared");
+    assert_eq!(world.ota(&["status", "--json"]).json()["known_bad"], serde_json::json!([]));
+}
+
+#[test]
+fn an_install_that_has_not_been_booted_is_not_a_rollback() {
+    let world = World::new("not-booted");
+    world.release(2);
+    world.ota(&["update"]).expect(100);
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 1\n");
+    world.ota(&["finalize"]).expect(100).says("not booted yet");
+    world.ota(&["update"]).expect(30).says("waits for its reboot");
+    assert_eq!(world.ota(&["status", "--json"]).json()["known_bad"], serde_json::json!([]));
+}
+
+#[test]
+fn a_cut_before_the_deployment_is_forgotten_and_repeated() {
+    let world = World::new("cut");
+    world.release(2);
+    world.ota(&["download"]).expect(1).says("check");
+    world.ota(&["check"]).expect(16);
+    world.ota(&["install"]).expect(80).says("run download first");
+    world.ota(&["update"]).expect(100);
+    // The power went after the record and the boot environment were written, and before the deployment was.
+    let sysroot = format!("--sysroot={}", world.path("sysroot"));
+    world.run("ostree", &["admin", &sysroot, "undeploy", "0"]);
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0).says("was cut before it was whole");
+    assert_eq!(world.boot_variable("upgrade_available"), "0");
+    world.ota(&["update"]).expect(100);
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0).says("is confirmed");
+}
+
+#[test]
+fn only_what_is_meant_for_this_device_is_seen() {
+    let world = World::new("tags");
+    world.commit(2, &[]);
+    world.publish(2, "test");
+    world.ota(&["check"]).expect(0).says("Up to date: test-board-1");
+    world.fragment("60-tags", "[pacman]\ntags = \"test, other\"\n");
+    world.ota(&["list"]).expect(0).says("test-board-2 (selected)");
+    world.fragment("60-tags", "[provision]\nprimary_ecu_hardware_id = something-else\n");
+    world.ota(&["check"]).expect(6).says("No Target for hardware id something-else");
+    world.ota(&["download", "no-such"]).expect(20);
+}
+
+#[test]
+fn an_idle_check_writes_nothing() {
+    let world = World::new("idle");
+    world.ota(&["check"]).expect(0);
+    let before = world.snapshot("sota");
+    let times = |w: &World| -> Vec<_> {
+        w.snapshot("sota").iter().map(|(p, _)| fs::metadata(p).unwrap().modified().unwrap()).collect()
+    };
+    let modified = times(&world);
+    world.ota(&["check"]).expect(0);
+    assert_eq!(world.snapshot("sota"), before);
+    assert_eq!(times(&world), modified, "not even written again with the same bytes");
+}
+
+#[test]
+fn two_at_a_time_are_refused_with_the_holders_name() {
+    let world = World::new("locked");
+    fs::create_dir_all(world.path("run")).unwrap();
+    let ready = world.path("ready");
+    let script =
+        format!("echo 'rust-ota daemon, process 77' > {0}; touch {ready}; sleep 60", world.path("run/lock"));
+    let mut holder = std::process::Command::new("flock")
+        .args([&world.path("run/lock"), "sh", "-c", &script])
+        .spawn()
+        .unwrap();
+    while !std::path::Path::new(&ready).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    world.ota(&["update"]).expect(1).says("another rust-ota is at work (rust-ota daemon, process 77)");
+    world.ota(&["status"]).expect(0);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
