@@ -1,5 +1,7 @@
 //! The whole cycle on a real sysroot, against a real server with TLS and client certificates.
 
+#![allow(missing_docs)]
+
 mod common;
 
 use std::fs;
@@ -125,10 +127,12 @@ fn two_at_a_time_are_refused_with_the_holders_name() {
     let world = World::new("locked");
     fs::create_dir_all(world.path("run")).unwrap();
     let ready = world.path("ready");
-    let script =
-        format!("echo 'rust-ota daemon, process 77' > {0}; touch {ready}; sleep 60", world.path("run/lock"));
+    let script = format!(
+        "echo 'rust-ota daemon, process 77' > {0}; touch {ready}; sleep 60",
+        world.path("run/rust-ota.lock")
+    );
     let mut holder = std::process::Command::new("flock")
-        .args([&world.path("run/lock"), "sh", "-c", &script])
+        .args([&world.path("run/rust-ota.lock"), "sh", "-c", &script])
         .spawn()
         .unwrap();
     while !std::path::Path::new(&ready).exists() {
@@ -138,4 +142,79 @@ fn two_at_a_time_are_refused_with_the_holders_name() {
     world.ota(&["status"]).expect(0);
     holder.kill().unwrap();
     holder.wait().unwrap();
+}
+
+#[test]
+fn bad_input_is_named_and_changes_nothing() {
+    let mut world = World::new("bad-input");
+    let before = world.deployments();
+    world.fragment("70-typo", "[uptane]\npolling_sec: 5\n");
+    world.ota(&["check"]).expect(1).says("70-typo.toml:2: neither a [section] nor key = value");
+    world.fragment("70-typo", "");
+
+    fs::rename(world.path("root.json"), world.path("kept.json")).unwrap();
+    world.ota(&["check"]).expect(1).says("there is no trusted root");
+    fs::rename(world.path("kept.json"), world.path("root.json")).unwrap();
+
+    fs::write(world.path("sota/import/client.pem"), "no certificate").unwrap();
+    world.ota(&["check"]).expect(13).says("client.pem: has no PEM certificate in it");
+    world.run(
+        "cp",
+        &[&world.path("ota.keys/tls/devices/device-1/client.pem"), &world.path("sota/import/client.pem")],
+    );
+
+    world.stop_server();
+    world.ota(&["check"]).expect(13).says(&world.address.clone());
+    let address = world.address.trim_start_matches("https://").trim_end_matches('/').to_string();
+    world.start_server(&address);
+
+    world.release(2);
+    world.ota(&["check"]).expect(16);
+    fs::write(world.path("sota/rust-ota/installed.json"), "{\"version\": 1, \"pend").unwrap();
+    world.ota(&["status"]).expect(1).says("installed.json is damaged").says("installed.json.damaged");
+    assert_eq!(world.deployments(), before);
+    world.ota(&["update"]).expect(100);
+}
+
+#[test]
+fn objects_that_are_not_what_was_signed_are_refused() {
+    let world = World::new("bad-objects");
+    let content: Vec<u8> = (0..200_000u32).flat_map(|n| n.to_le_bytes()).collect();
+    let commit = world.commit(2, &[("usr/share/big", &content)]);
+    world.publish(2, "main");
+    let objects = world.snapshot("ota/treehub/objects");
+    let (largest, bytes) = objects.iter().max_by_key(|(_, b)| b.len()).unwrap();
+    let mut broken = bytes.clone();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    fs::write(largest, &broken).unwrap();
+    world.ota(&["check"]).expect(16);
+    world.ota(&["download"]).expect(70);
+    world.ota(&["install"]).expect(80);
+
+    fs::remove_file(largest).unwrap();
+    world.ota(&["download"]).expect(50).says("objects/");
+
+    fs::write(largest, bytes).unwrap();
+    world.ota(&["download"]).expect(0);
+    world.ota(&["install"]).expect(100);
+    assert_eq!(world.deployments()[0], commit);
+    world.fsck();
+}
+
+#[test]
+fn expired_metadata_and_older_metadata_are_refused() {
+    let world = World::new("stale");
+    world.ota(&["check"]).expect(0);
+    let old = fs::read(world.path("ota/repo/timestamp.json")).unwrap();
+    world.release(2);
+    world.ota(&["check"]).expect(16);
+    let new = fs::read(world.path("ota/repo/timestamp.json")).unwrap();
+    fs::write(world.path("ota/repo/timestamp.json"), old).unwrap();
+    world.ota(&["check"]).expect(11).says("timestamp.json");
+    let broken = String::from_utf8(new.clone()).unwrap().replace("\"version\":3", "\"version\":4");
+    fs::write(world.path("ota/repo/timestamp.json"), broken).unwrap();
+    world.ota(&["check"]).expect(11);
+    fs::write(world.path("ota/repo/timestamp.json"), new).unwrap();
+    world.ota(&["check"]).expect(16);
 }

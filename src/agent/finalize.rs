@@ -82,7 +82,7 @@ impl Agent {
     fn verdict(&self, content: &Content, pending: &Pending) -> Result<Verdict, AgentError> {
         let booted = content.current_commit()?;
         let commit = &pending.target.commit;
-        let reboot_awaited = self.settings.run_dir.join("need_reboot").exists();
+        let reboot_awaited = self.settings.reboot_sentinel.exists();
         Ok(judge(booted.as_ref() == Some(commit), content.has_deployment(commit)?, reboot_awaited))
     }
 

@@ -101,7 +101,7 @@ impl Agent {
     /// Takes the lock; says who holds it otherwise.
     pub fn locked(&self, command: &str) -> Result<Working<'_>, AgentError> {
         let holder = format!("rust-ota {command}");
-        Ok(Working { agent: self, _lock: Lock::take(&self.settings.run_dir.join("lock"), &holder)? })
+        Ok(Working { agent: self, _lock: Lock::take(&self.settings.lock, &holder)? })
     }
 
     /// What the metadata of the last check offers.
@@ -224,7 +224,7 @@ impl Working<'_> {
         installed.save(state)?;
         self.agent.bootloader.arm()?;
         content.deploy(target)?;
-        atomic::write(&self.agent.settings.run_dir.join("need_reboot"), b"")?;
+        atomic::write(&self.agent.settings.reboot_sentinel, b"")?;
         Ok(Outcome::Installed(target.record()))
     }
 }

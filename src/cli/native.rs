@@ -186,7 +186,7 @@ fn early_exit(early: &argh::EarlyExit) -> u8 {
         println!("{}", early.output.trim_end());
         return exit::OK;
     }
-    eprintln!("{}", early.output.trim_end());
+    eprintln!("rust-ota: {}; rust-ota --help tells what there is", early.output.trim_end());
     exit::ERROR
 }
 

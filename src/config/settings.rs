@@ -68,8 +68,10 @@ pub struct Settings {
     pub deadline_sec: u64,
     /// `<storage.path>/rust-ota`.
     pub state: PathBuf,
-    /// `rust_ota.run_dir`: what need not survive a reboot.
-    pub run_dir: PathBuf,
+    /// Exists while a reboot is awaited, and must not survive one: `bootloader.reboot_sentinel_dir`/`_name`.
+    pub reboot_sentinel: PathBuf,
+    /// The lock, beside it.
+    pub lock: PathBuf,
     /// `logger.loglevel`: 0 trace to 5 fatal.
     pub loglevel: u8,
 }
@@ -80,6 +82,8 @@ impl Settings {
         let m = Reader(merged);
         let server = m.url("tls", "server");
         let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
+        let run_dir = m.path("bootloader", "reboot_sentinel_dir");
+        let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/var/run/aktualizr-session"));
         let base = |suffix: &str| server.as_ref().map(|s| format!("{s}{suffix}"));
         Ok(Settings {
             repo_server: m.url("uptane", "repo_server").or_else(|| base("/repo")),
@@ -104,7 +108,9 @@ impl Settings {
             fw_env_config: m.path("rust_ota", "fw_env_config"),
             pull_jobs: m.number("rust_ota", "pull_jobs", 24)?.clamp(1, 128) as usize,
             deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
-            run_dir: m.path("rust_ota", "run_dir").unwrap_or_else(|| PathBuf::from("/run/rust-ota")),
+            reboot_sentinel: run_dir
+                .join(m.text("bootloader", "reboot_sentinel_name").as_deref().unwrap_or("need_reboot")),
+            lock: run_dir.join("rust-ota.lock"),
             loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
             state: storage.join("rust-ota"),
             server,

@@ -1,6 +1,6 @@
 //! A whole small world for black-box tests: an OSTree build repository, a signed repository served over TLS with
 //! client certificates, and a device's sysroot, state and boot environment in a folder.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -215,8 +215,8 @@ impl World {
             "20-test",
             &format!(
                 "[pacman]\ntype = ostree\nsysroot = {0}/sysroot\nos = test\nbooted = 0\ntags = main\n\
-                 [storage]\npath = {0}/sota\n[bootloader]\nrollback_mode = uboot_masked\n\
-                 [rust_ota]\nmetadata = tuf\nroot = {0}/root.json\nrun_dir = {0}/run\nfw_env_config = {0}/fw_env.config\n",
+                 [storage]\npath = {0}/sota\n[bootloader]\nrollback_mode = uboot_masked\nreboot_sentinel_dir = {0}/run\n\
+                 [rust_ota]\nmetadata = tuf\nroot = {0}/root.json\nfw_env_config = {0}/fw_env.config\n",
                 self.dir.display()
             ),
         );
