@@ -64,6 +64,11 @@ pub enum RefreshError {
         /// Its path below the metadata URL.
         path: String,
     },
+    /// The server says that a file is unchanged which this device does not have.
+    Unasked {
+        /// Its path below the metadata URL.
+        path: String,
+    },
     /// The trusted metadata could not be read or stored.
     Store(StoreError),
 }
@@ -174,10 +179,12 @@ impl<'r> Refresh<'r> {
         // 5.3.3: more than the limit are left for the next run.
         while roots < self.trusted.limits().roots {
             let request = self.trusted.root_request();
-            let Fetched::Body(bytes) = self.get(&request)? else {
-                break;
-            };
-            self.take_root(bytes)?;
+            match self.get(&request)? {
+                Fetched::Body(bytes) => self.take_root(bytes)?,
+                // Nothing else ends the walk: whoever can drop one reply could hold back a revocation.
+                Fetched::Absent => break,
+                Fetched::NotModified => return Err(RefreshError::Unasked { path: request.path }),
+            }
             roots += 1;
         }
         self.trusted.finish_root(self.now)?;
@@ -269,7 +276,8 @@ impl<'r> Refresh<'r> {
     fn get_body(&mut self, request: Request) -> Result<Vec<u8>, RefreshError> {
         match self.get(&request)? {
             Fetched::Body(bytes) => Ok(bytes),
-            Fetched::NotModified | Fetched::Absent => Err(RefreshError::Absent { path: request.path }),
+            Fetched::Absent => Err(RefreshError::Absent { path: request.path }),
+            Fetched::NotModified => Err(RefreshError::Unasked { path: request.path }),
         }
     }
 
@@ -315,6 +323,12 @@ impl fmt::Display for RefreshError {
                 write!(
                     f,
                     "{path}: the server does not have it; check the URL, or publish the repository again"
+                )
+            }
+            RefreshError::Unasked { path } => {
+                write!(
+                    f,
+                    "{path}: the server answers \"unchanged\" for a file that is not here; correct the server or its cache"
                 )
             }
             RefreshError::Store(error) => error.fmt(f),

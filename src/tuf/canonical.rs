@@ -329,7 +329,7 @@ mod tests {
             (r#"{"x":[{"a":1,"c":2,"a":1}]}"#, "comes twice"),
             ("{} {}", "trailing"),
             ("{}\0", "trailing"),
-            (r#""\ud800""#, "surrogate"),
+            (r#""\ud800""#, "hex escape"),
             ("\u{feff}{}", "expected value"),
             ("// x\n{}", "expected value"),
             ("[1,]", "trailing comma"),

@@ -35,4 +35,6 @@ pub use time::Time;
 pub use trusted::{Change, Document, RootChange, TrustedMetadata};
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -158,7 +158,8 @@ fn sizes(id: ObjectId, commit: &Variant) -> Result<Option<Vec<ObjectSize>>, Ostr
 fn variant(bytes: &[u8], shape: &str) -> Variant {
     // The shapes are constants of this file; an unusable one would be a mistake here, seen by every test.
     let shape = VariantTy::new(shape).unwrap_or(VariantTy::UNIT);
-    Variant::from_data_with_type(bytes.to_vec(), shape)
+    // Copied: the binding's from_data would keep a pointer into the caller's bytes.
+    Variant::from_bytes_with_type(&glib::Bytes::from(bytes), shape)
 }
 
 fn checksum(id: ObjectId, variant: &Variant) -> Result<[u8; 32], OstreeError> {

@@ -166,13 +166,13 @@ impl<'a, 'b> Fetch<'a, 'b> {
             return Err(Ended::Failed(self.too_large()));
         }
         if self.part.length > 0 || whole.is_some_and(|whole| whole > IN_MEMORY) {
-            self.to_part(opened, whole)
+            self.read_into_part(opened, whole)
         } else {
-            self.to_memory(opened)
+            self.read_into_memory(opened)
         }
     }
 
-    fn to_memory(&mut self, mut opened: Opened) -> Result<Body, Ended> {
+    fn read_into_memory(&mut self, mut opened: Opened) -> Result<Body, Ended> {
         let mut bytes = Vec::with_capacity(opened.length.unwrap_or(0) as usize);
         let mut pace = Pace::new(self.shared.options.stall);
         loop {
@@ -185,7 +185,7 @@ impl<'a, 'b> Fetch<'a, 'b> {
             if bytes.len() as u64 > IN_MEMORY && !self.id.is_metadata() {
                 // Its length was not told. What is read so far becomes the beginning of a part.
                 let whole = opened.length;
-                return self.to_part(
+                return self.read_into_part(
                     Opened { body: Box::new(io::Cursor::new(bytes).chain(opened.body)), ..opened },
                     whole,
                 );
@@ -197,7 +197,7 @@ impl<'a, 'b> Fetch<'a, 'b> {
         Ok(Body::Memory(bytes))
     }
 
-    fn to_part(&mut self, mut opened: Opened, whole: Option<u64>) -> Result<Body, Ended> {
+    fn read_into_part(&mut self, mut opened: Opened, whole: Option<u64>) -> Result<Body, Ended> {
         if whole.is_none_or(|whole| whole > LARGE) && self.permit.is_none() {
             self.permit = Some(self.shared.jobs.permit().ok_or(Ended::Failed(OstreeError::Stopped))?);
         }

@@ -1,0 +1,161 @@
+"""Images of a test device. What a test needs to know about one is in its manifest.json, whoever built it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+from . import cache, ubootenv
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+PROJECT = HERE.parent
+DEBIAN = HERE / "images/debian"
+BOOT_SCRIPT = PROJECT / "meta-rust-ota/recipes-bsp/rust-ota-boot/files/rust-ota-boot.cmd"
+# 32-bit U-Boot, 64-bit kernel: the 64-bit build (2023.01) resets the machine as it starts a kernel.
+FIRMWARE = pathlib.Path("/usr/lib/u-boot/qemu-x86/u-boot.rom")
+SUITE = os.environ.get("RUST_OTA_GUEST_SUITE", "trixie")
+MIRROR = os.environ.get("RUST_OTA_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+OSNAME = "debian"
+
+
+class Image:
+    """A disk with release A deployed, and the repository that holds A's commit. `folder/manifest.json` is the contract."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.manifest = json.loads((self.folder / "manifest.json").read_text())
+
+    def path(self, name):
+        """A file that the manifest names, relative to the image's folder or absolute."""
+        return self.folder / self.manifest[name]
+
+    @property
+    def commit(self):
+        return self.manifest["commit"]
+
+    def copy_disk(self, to):
+        """A disk of its own for one device: written to, cut, thrown away."""
+        cache.run("cp", "--reflink=auto", "--sparse=always", self.path("disk"), to)
+
+
+def debian(overlay=None):
+    """The Debian image. `overlay`: a folder that goes on top of the tree (the client and its units), for release A."""
+    base = _base()
+    inputs = [base.name, DEBIAN / "disk.sh", BOOT_SCRIPT, FIRMWARE, pathlib.Path(__file__)]
+    return Image(cache.made("image", cache.key(*inputs, overlay or ""), lambda out: _image(out, base, overlay)))
+
+
+def plain(option):
+    """The image of the option --image, without a client where it is made here."""
+    kind, _, where = option.partition(":")
+    if kind == "kas":
+        return kas(where)
+    if option == "debian":
+        return debian()
+    raise ValueError(f"--image {option}: neither `debian` nor `kas:BUILD_DIR`")
+
+
+def kas(build_dir):
+    """An image that kas built: its build must have left a manifest.json beside the disk."""
+    found = sorted(pathlib.Path(build_dir).glob("**/qemu-tests/manifest.json"))
+    if len(found) != 1:
+        raise RuntimeError(f"{build_dir}: {len(found)} files qemu-tests/manifest.json there, one is wanted; see docs/testing-in-qemu.md")
+    return Image(found[0].parent)
+
+
+def release(repo, parent, version, overlay):
+    """A new commit on top of `parent`: files of `overlay`, and `version` as what the device says it is. Returns its checksum."""
+    overlay = pathlib.Path(overlay)
+    mark = overlay / "usr/lib/bed-version"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(version + "\n")
+    return cache.run(
+        "ostree", f"--repo={repo}", "commit", f"--branch=release/{version}", f"--subject=release {version}", "--bootable",
+        "--no-xattrs", "--owner-uid=0", "--owner-gid=0", f"--add-metadata-string=version={version}",
+        f"--tree=ref={parent}", f"--tree=dir={overlay}",
+    )  # fmt: skip
+
+
+def kernel_version(repo, commit):
+    """The folder below /usr/lib/modules of a commit: where an overlay that replaces the initramfs must put it."""
+    listing = cache.run("ostree", f"--repo={repo}", "ls", commit, "/usr/lib/modules")
+    return listing.splitlines()[-1].rsplit("/", 1)[-1]
+
+
+def _base():
+    """The tree without a client, as commit `base` of a repository."""
+    ssh = cache.made("ssh", "1", _ssh_keys)
+    rootfs_key = cache.key(SUITE, MIRROR, DEBIAN / "rootfs.sh", DEBIAN / "guest-packages")
+    tree = [DEBIAN / name for name in ("tree.sh", "initramfs.sh", "initramfs-init", "masked-units", "masked-generators", "files")]
+    base_key = cache.key(rootfs_key, *tree, ssh)
+
+    def make(out):
+        rootfs = cache.made("rootfs", rootfs_key, _rootfs)
+        cache.run(DEBIAN / "tree.sh", rootfs / "rootfs.tar", out / "repo", "base", ssh, rooted=True, env=_temporary())
+        shutil.copytree(ssh, out / "ssh")
+
+    return cache.made("base", base_key, make)
+
+
+def _rootfs(out):
+    cache.run(DEBIAN / "rootfs.sh", SUITE, MIRROR, out / "rootfs.tar", log=out / "log", env=_temporary())
+
+
+def _ssh_keys(out):
+    for name in ("key", "host_key"):
+        cache.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", out / name)
+
+
+def _image(out, base, overlay):
+    repo = out / "repo"
+    cache.run("cp", "-al", base / "repo", repo)
+    # Files that a commit rewrites in place must not be shared with the base.
+    for name in ("config", ".lock"):
+        _unshare(repo / name)
+    work = out / "overlay"
+    shutil.copytree(overlay, work, symlinks=True) if overlay else work.mkdir()
+    commit = release(repo, "base", "A", work)
+    shutil.rmtree(work)
+
+    boot = out / "boot"
+    boot.mkdir()
+    cache.run("mkimage", "-A", "x86_64", "-O", "linux", "-T", "script", "-C", "none", "-d", BOOT_SCRIPT, boot / "boot.scr")
+    (boot / "uboot.env").write_bytes(ubootenv.encode({"bootcount": 0, "bootlimit": 3, "upgrade_available": 0, "rollback": 0}))
+    cache.run(DEBIAN / "disk.sh", repo, commit, OSNAME, boot, out / "disk.img", rooted=True, env=_temporary())
+    manifest = {
+        "format": 1,
+        "built_by": f"Debian {SUITE}",
+        "arch": "x86_64",
+        "memory": "640M",
+        "cpu": {"tcg": "Nehalem", "kvm": "host"},
+        "firmware": str(FIRMWARE),
+        "disk": "disk.img",
+        "partitions": {"boot": 1, "root": 2},
+        "bootloader": "uboot",
+        "environment": {"file": "uboot.env", "size": ubootenv.SIZE},
+        "up_marker": r"BED: up version=(\S+)\n",
+        "ssh_key": str(base / "ssh/key"),
+        "osname": OSNAME,
+        "repo": "repo",
+        "commit": commit,
+        "kernel": f"/usr/lib/modules/{kernel_version(repo, commit)}/vmlinuz",
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _temporary():
+    """Work on temporary trees in memory when there is room: three times as quick."""
+    shm = pathlib.Path("/dev/shm")
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if shutil.disk_usage(shm).free > 2 << 30:
+            return {"TMPDIR": str(shm)}
+    return {"TMPDIR": str(cache.ROOT)}
+
+
+def _unshare(path):
+    if path.exists():
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)

@@ -1,0 +1,107 @@
+//! Pulls from real repositories into real sysroots, and deploys what came.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ostree_common;
+
+use std::fs;
+
+use ostree_common::{Device, Server, run, text};
+use rust_ota::payload::ostree::{FolderSource, Progress, PullOptions, plan, pull};
+
+#[test]
+fn every_kind_of_object_arrives_as_it_was() {
+    let (server, device) = (Server::new(), Device::new());
+    server.write_hard_cases();
+    let commit = server.commit();
+    let source = FolderSource::new(server.repo());
+    let sysroot = device.open();
+
+    let planned = plan(&sysroot, &source, &commit, &PullOptions::default()).unwrap();
+    assert!(!planned.complete);
+    let sizes = planned.sizes.unwrap();
+
+    let mut steps = Vec::<Progress>::new();
+    let report = pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |p| steps.push(p)).unwrap();
+
+    assert_eq!((report.objects, report.bytes), (sizes.objects, sizes.download));
+    let last = steps.last().unwrap();
+    assert_eq!((last.objects_done, last.bytes_total), (last.objects_total, Some(last.bytes_done)));
+    assert!(
+        steps
+            .windows(2)
+            .all(|w| w[0].objects_done <= w[1].objects_done && w[0].bytes_done <= w[1].bytes_done)
+    );
+    assert!(steps.windows(2).all(|w| w[0].objects_total <= w[1].objects_total));
+
+    assert!(sysroot.repo_has(&commit).unwrap());
+    assert!(!device.partial_marker(&commit).exists());
+    assert!(device.fsck().contains("complete"), "{}", device.fsck());
+    // What libostree's own reader sees on both sides is the same, and so is a checkout.
+    let list = |repo| run("ostree", &["ls", "-R", "-C", "-X", "--repo", repo, &commit]);
+    assert_eq!(list(text(&server.repo())), list(text(&device.repo())));
+    let out = device.folder.join("out");
+    run("ostree", &["checkout", "--repo", text(&device.repo()), &commit, text(&out)]);
+    run("diff", &["-r", "--no-dereference", text(&out), text(&server.tree(""))]);
+
+    let again = pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(again.objects, 0);
+    assert!(plan(&sysroot, &source, &commit, &PullOptions::default()).unwrap().complete);
+}
+
+#[test]
+fn a_commit_without_sizes_is_pulled_too() {
+    let (server, device) = (Server::new(), Device::new());
+    server.write_hard_cases();
+    let commit = server.commit_with(&[]);
+    let (source, sysroot) = (FolderSource::new(server.repo()), device.open());
+    assert_eq!(plan(&sysroot, &source, &commit, &PullOptions::default()).unwrap().sizes, None);
+    pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    device.fsck();
+    assert!(sysroot.repo_has(&commit).unwrap());
+}
+
+#[test]
+fn an_update_brings_only_what_changed() {
+    let (server, device) = (Server::new(), Device::new());
+    server.write_hard_cases();
+    let first = server.commit();
+    let (source, sysroot) = (FolderSource::new(server.repo()), device.open());
+    pull(&sysroot, &source, &first, &PullOptions::default(), &mut |_| {}).unwrap();
+    server.write("usr/share/many/0/0", "changed\n");
+    let second = server.commit();
+    let planned = plan(&sysroot, &source, &second, &PullOptions::default()).unwrap().sizes.unwrap();
+    let report = pull(&sysroot, &source, &second, &PullOptions::default(), &mut |_| {}).unwrap();
+    // The commit, the file, and the folders 0, many, share, usr and the root.
+    assert_eq!((report.objects, planned.objects), (7, 7));
+}
+
+#[test]
+fn a_commit_object_alone_is_not_the_commit() {
+    let (server, device) = (Server::new(), Device::new());
+    let commit = server.commit();
+    let url = format!("file://{}", server.repo().display());
+    run("ostree", &["remote", "add", "--no-gpg-verify", "--repo", text(&device.repo()), "r", &url]);
+    run("ostree", &["pull", "--commit-metadata-only", "--repo", text(&device.repo()), "r", &commit]);
+    let (source, sysroot) = (FolderSource::new(server.repo()), device.open());
+    assert!(!sysroot.repo_has(&commit).unwrap());
+    assert!(sysroot.deploy(&commit, "x").unwrap_err().to_string().contains("download it first"));
+    assert!(sysroot.repo_has(&commit[..20]).is_err(), "a prefix is not a name");
+    pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    assert!(sysroot.repo_has(&commit).unwrap());
+    device.fsck();
+}
+
+#[test]
+fn what_was_lost_is_fetched_again() {
+    let (server, device) = (Server::new(), Device::new());
+    server.write_hard_cases();
+    let commit = server.commit();
+    let (source, sysroot) = (FolderSource::new(server.repo()), device.open());
+    pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    let lost = server.object(&commit, "/usr/share/large");
+    let lost = lost.strip_prefix(server.repo()).unwrap().with_extension("file");
+    fs::remove_file(device.repo().join(lost)).unwrap();
+    let report = pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(report.objects, 1);
+    device.fsck();
+}
