@@ -1,6 +1,6 @@
 //! The whole cycle on a real sysroot, against a real server with TLS and client certificates.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
@@ -217,4 +217,20 @@ fn expired_metadata_and_older_metadata_are_refused() {
     world.ota(&["check"]).expect(11);
     fs::write(world.path("ota/repo/timestamp.json"), new).unwrap();
     world.ota(&["check"]).expect(16);
+}
+
+#[test]
+fn the_daemon_updates_and_ends_cleanly_when_told_to() {
+    let world = World::new("daemon");
+    let second = world.release(2);
+    let mut daemon = world.client(&["daemon", "--interval", "3600"]).spawn().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while world.deployments()[0] != second {
+        assert!(std::time::Instant::now() < until, "the daemon did not update");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    world.run("kill", &[&daemon.id().to_string()]);
+    assert!(daemon.wait().unwrap().success(), "SIGTERM ends the wait at once, with 0");
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
 }

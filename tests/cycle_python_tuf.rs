@@ -1,6 +1,6 @@
 //! The client against metadata that python-tuf and securesystemslib signed: an independent implementation, with all
 //! three key types, thresholds above one, consistent snapshots and root rotation.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 #[path = "common/python.rs"]
@@ -99,7 +99,8 @@ fn a_root_that_the_old_keys_did_not_sign_is_refused() {
 fn expired_roles_are_refused_and_named() {
     for role in ["root", "targets", "snapshot", "timestamp"] {
         let world = world(&format!("python-expired-{role}"));
-        let more = if role == "root" { json!({"root": 2, "expired": role}) } else { json!({"expired": role}) };
+        let more =
+            if role == "root" { json!({"root": 2, "expired": role}) } else { json!({"expired": role}) };
         release(&world, 2, more);
         world.ota(&["check"]).expect(12).says(&format!("{role}.json")).says("expires");
     }

@@ -9,8 +9,8 @@ use crate::payload::ostree::{
     plan, pull,
 };
 
-use super::AgentError;
 use super::progress::bytes;
+use super::{Agent, AgentError};
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl Content {
     }
 
     /// What a fetch would bring, in words.
-    pub fn plan(&self, settings: &Settings, commit: &str) -> Result<String, AgentError> {
-        let plan = plan(&self.sysroot, &source(settings)?, commit, &options(settings))?;
+    pub fn plan(&self, agent: &Agent, commit: &str) -> Result<String, AgentError> {
+        let plan = plan(&self.sysroot, &source(&agent.settings)?, commit, &options(agent))?;
         Ok(match plan.sizes {
             _ if plan.complete => "nothing to fetch".to_string(),
             None => "the commit does not tell how much is missing".to_string(),
@@ -70,14 +70,14 @@ impl Content {
 
     pub fn fetch(
         &self,
-        settings: &Settings,
+        agent: &Agent,
         commit: &str,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
         if self.sysroot.repo_has(commit)? {
             return Ok(());
         }
-        let report = pull(&self.sysroot, &source(settings)?, commit, &options(settings), &mut |p| {
+        let report = pull(&self.sysroot, &source(&agent.settings)?, commit, &options(agent), &mut |p| {
             progress(Transfer {
                 objects_done: p.objects_done,
                 objects_total: p.objects_total,
@@ -122,8 +122,8 @@ fn source(settings: &Settings) -> Result<HttpSource, AgentError> {
     Ok(HttpSource::new(http(settings, Vec::new())?, server))
 }
 
-fn options(settings: &Settings) -> PullOptions {
-    PullOptions { jobs: settings.pull_jobs, ..PullOptions::default() }
+fn options(agent: &Agent) -> PullOptions {
+    PullOptions { jobs: agent.settings.pull_jobs, stop: Some(agent.stop_flag()), ..PullOptions::default() }
 }
 
 /// The exit code of an error of the OSTree room.

@@ -1,9 +1,12 @@
 //! Polls until it is told to end: finalize, then check, download, install, and reboot where allowed.
 
+use std::io::Read;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Agent, AgentError, Outcome, Progress, Step};
 use crate::decide::Request;
@@ -11,11 +14,12 @@ use crate::decide::Request;
 /// The longest wait after repeated errors, as a multiple of the polling interval.
 const MOST_BACKOFF: u32 = 16;
 
-/// Runs the loop; ends with 0 when told to, or after a reboot was ordered.
+/// Runs the loop; ends with 0 when told to (SIGTERM, SIGINT), or after a reboot was ordered.
 pub fn run(agent: &Agent) -> Result<u8, AgentError> {
+    let bell = stop_on_signals(agent)?;
     notify("READY=1");
     let mut failures: u32 = 0;
-    loop {
+    while !agent.stopping() {
         match turn(agent) {
             Ok(Turn::Stay) => failures = 0,
             Ok(Turn::Reboot) => {
@@ -23,13 +27,40 @@ pub fn run(agent: &Agent) -> Result<u8, AgentError> {
                 agent.reboot()?;
                 return Ok(0);
             }
+            Err(_) if agent.stopping() => break,
             Err(error) => {
                 failures = failures.saturating_add(1);
                 log::error!("{error}");
                 notify(&format!("STATUS={error}"));
             }
         }
-        std::thread::sleep(pause(agent.settings().polling_sec, failures, random()));
+        wait(&bell, pause(agent.settings().polling_sec, failures, random()));
+    }
+    notify("STOPPING=1");
+    log::info!("told to stop");
+    Ok(0)
+}
+
+/// A signal sets the flag that ends a download soon, and rings the bell that ends a wait at once. A deployment that
+/// is being written is finished first.
+fn stop_on_signals(agent: &Agent) -> Result<UnixStream, AgentError> {
+    let register = || {
+        let (bell, rope) = UnixStream::pair()?;
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, agent.stop_flag())?;
+            signal_hook::low_level::pipe::register(signal, rope.try_clone()?)?;
+        }
+        Ok(bell)
+    };
+    register().map_err(AgentError::Signals)
+}
+
+fn wait(mut bell: &UnixStream, time: Duration) {
+    // Whatever comes, a signal or the end of the time, ends the wait; the loop looks what it was.
+    if bell.set_read_timeout(Some(time)).is_ok() {
+        let _ = bell.read(&mut [0]);
+    } else {
+        std::thread::sleep(time);
     }
 }
 

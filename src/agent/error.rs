@@ -40,6 +40,8 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
+    /// The kernel did not let signals be caught.
+    Signals(std::io::Error),
     /// The reboot command failed.
     Reboot {
         /// The command.
@@ -80,6 +82,7 @@ impl fmt::Display for AgentError {
             AgentError::NotDownloaded { target } => {
                 write!(f, "{target} is not on the device, or not all of it: run download first")
             }
+            AgentError::Signals(e) => write!(f, "cannot watch for SIGTERM: {e}"),
             AgentError::Reboot { command, reason } => {
                 write!(f, "the reboot command {command:?} failed: {reason}; check bootloader.reboot_command")
             }

@@ -9,6 +9,8 @@ mod progress;
 pub mod refresh;
 mod trust;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use content::Transfer;
@@ -30,6 +32,7 @@ const RELEASED: i64 = 1_795_478_400;
 pub struct Agent {
     settings: Settings,
     bootloader: Box<dyn Bootloader>,
+    stop: Arc<AtomicBool>,
 }
 
 /// The right to change the device, held by one process at a time.
@@ -90,12 +93,22 @@ pub struct Status {
 impl Agent {
     /// Makes a client from settings; touches nothing.
     pub fn new(settings: Settings) -> Agent {
-        Agent { bootloader: bootloader(&settings), settings }
+        Agent { bootloader: bootloader(&settings), settings, stop: Arc::default() }
     }
 
     /// The settings it runs with.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Ends a transfer soon after it is set.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        self.stop.clone()
+    }
+
+    /// Whether it was told to stop.
+    pub fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Takes the lock; says who holds it otherwise.
@@ -117,7 +130,7 @@ impl Agent {
         match found.plan {
             Plan::Stay(_) => Ok(found.reason),
             Plan::Update(target) => {
-                let needed = self.content()?.plan(&self.settings, &target.commit)?;
+                let needed = self.content()?.plan(self, &target.commit)?;
                 Ok(format!("{}: {needed}", found.reason))
             }
         }
@@ -192,7 +205,7 @@ impl Working<'_> {
         log::info!("{}", found.reason);
         let content = self.agent.content()?;
         if step != Step::Install {
-            content.fetch(&self.agent.settings, &target.commit, progress)?;
+            content.fetch(self.agent, &target.commit, progress)?;
         }
         match step {
             Step::Download => Ok(Outcome::Downloaded(target.record())),

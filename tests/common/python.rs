@@ -45,7 +45,8 @@ fn folder() -> PathBuf {
 
 #[track_caller]
 fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}; see `scripts/install-deps dev`"));
+    let output =
+        command.output().unwrap_or_else(|e| panic!("{command:?}: {e}; see `scripts/install-deps dev`"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}\n{errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()

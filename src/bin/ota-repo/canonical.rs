@@ -99,13 +99,9 @@ mod tests {
 
     #[test]
     fn the_two_forms() {
-        let value =
-            serde_json::json!({"b": [1, true, null], "a": "\"\\/\n\u{7f}é\u{1f600}", "": {}});
+        let value = serde_json::json!({"b": [1, true, null], "a": "\"\\/\n\u{7f}é\u{1f600}", "": {}});
         let text = |profile| String::from_utf8(canonical(profile, &value).unwrap()).unwrap();
-        assert_eq!(
-            text(Profile::Tuf),
-            "{\"\":{},\"a\":\"\\\"\\\\/\n\u{7f}é\u{1f600}\",\"b\":[1,true,null]}"
-        );
+        assert_eq!(text(Profile::Tuf), "{\"\":{},\"a\":\"\\\"\\\\/\n\u{7f}é\u{1f600}\",\"b\":[1,true,null]}");
         assert_eq!(
             text(Profile::Ats),
             "{\"\":{},\"a\":\"\\\"\\\\/\\n\u{7f}\\u00e9\\ud83d\\ude00\",\"b\":[1,true,null]}"

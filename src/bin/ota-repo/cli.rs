@@ -63,11 +63,7 @@ pub struct Init {
     pub expires: Vec<String>,
 
     /// type of the keys: ed25519 (made here, the default) or rsa (each role's comes with --key)
-    #[argh(
-        option,
-        arg_name = "ed25519|rsa",
-        default = "String::from(\"ed25519\")"
-    )]
+    #[argh(option, arg_name = "ed25519|rsa", default = "String::from(\"ed25519\")")]
     pub key_type: String,
 
     /// a private key of your own for a role (Ed25519 or RSA, PKCS#8 PEM); it is copied; repeatable
@@ -236,11 +232,7 @@ pub struct Serve {
     pub dir: PathBuf,
 
     /// address and port; port 0 takes a free one (default 127.0.0.1:8443)
-    #[argh(
-        option,
-        arg_name = "ADDRESS:PORT",
-        default = "String::from(\"127.0.0.1:8443\")"
-    )]
+    #[argh(option, arg_name = "ADDRESS:PORT", default = "String::from(\"127.0.0.1:8443\")")]
     pub listen: String,
 
     /// use the certificates of `ota-repo tls`, and let in only devices that have one
@@ -283,17 +275,11 @@ pub struct Stop {
 pub fn parse(args: impl Iterator<Item = String>) -> Result<Command, Stop> {
     let args: Vec<String> = args.flat_map(split_equals).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let stop = |text: String, help| Stop {
-        text: text.trim_end().to_string(),
-        help,
-    };
-    let cli = Cli::from_args(&["ota-repo"], &args)
-        .map_err(|early| stop(early.output, early.status.is_ok()))?;
+    let stop = |text: String, help| Stop { text: text.trim_end().to_string(), help };
+    let cli =
+        Cli::from_args(&["ota-repo"], &args).map_err(|early| stop(early.output, early.status.is_ok()))?;
     match cli.command {
-        _ if cli.version => Err(stop(
-            format!("ota-repo {}", env!("CARGO_PKG_VERSION")),
-            true,
-        )),
+        _ if cli.version => Err(stop(format!("ota-repo {}", env!("CARGO_PKG_VERSION")), true)),
         Some(command) => Ok(command),
         None => {
             let help = Cli::from_args(&["ota-repo"], &["--help"]).err();
@@ -323,22 +309,14 @@ mod tests {
     #[test]
     fn both_ways_to_give_a_value() {
         for text in ["init x --threshold root=2", "init x --threshold=root=2"] {
-            let Ok(Command::Init(init)) = line(text) else {
-                panic!("{text}")
-            };
+            let Ok(Command::Init(init)) = line(text) else { panic!("{text}") };
             assert_eq!(init.threshold, ["root=2"]);
         }
     }
 
     #[test]
     fn nothing_and_help_are_no_errors() {
-        for text in [
-            "",
-            "--help",
-            "init --help",
-            "--version",
-            "target add --help",
-        ] {
+        for text in ["", "--help", "init --help", "--version", "target add --help"] {
             assert!(line(text).unwrap_err().help, "{text}");
         }
         assert!(!line("init").unwrap_err().help);

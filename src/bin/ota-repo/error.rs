@@ -10,11 +10,7 @@ use crate::metadata::Role;
 #[derive(Debug)]
 pub enum Error {
     /// An operation on a file or folder failed.
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
     /// An option's value cannot be used.
     Option { option: String, detail: String },
     /// A file does not hold what it must hold.
@@ -30,12 +26,7 @@ pub enum Error {
     /// A private key cannot be read or used.
     Key { path: PathBuf, detail: String },
     /// Too few keys of a role are at hand to reach its threshold.
-    MissingKeys {
-        role: Role,
-        threshold: u64,
-        found: usize,
-        folder: PathBuf,
-    },
+    MissingKeys { role: Role, threshold: u64, found: usize, folder: PathBuf },
     /// A value has no canonical form.
     Canonical { detail: String },
     /// A Target of that name is published with other content.
@@ -43,11 +34,7 @@ pub enum Error {
     /// No such Target is published.
     NoTarget { name: String },
     /// libostree refused.
-    Ostree {
-        operation: &'static str,
-        path: PathBuf,
-        detail: String,
-    },
+    Ostree { operation: &'static str, path: PathBuf, detail: String },
     /// A certificate could not be made or used.
     Tls { operation: String, detail: String },
     /// The server could not start.
@@ -60,27 +47,17 @@ impl Error {
     /// Wraps an [`io::Error`] with what was done to which path.
     pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        move |source| Self::Io { operation, path, source }
     }
 
     /// An option's value that cannot be used.
     pub fn option(option: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::Option {
-            option: option.into(),
-            detail: detail.into(),
-        }
+        Self::Option { option: option.into(), detail: detail.into() }
     }
 
     /// A file whose content cannot be used.
     pub fn content(path: &Path, detail: impl fmt::Display) -> Self {
-        Self::Content {
-            path: path.to_path_buf(),
-            detail: detail.to_string(),
-        }
+        Self::Content { path: path.to_path_buf(), detail: detail.to_string() }
     }
 }
 
@@ -89,11 +66,9 @@ impl std::error::Error for Error {}
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io {
-                operation,
-                path,
-                source,
-            } => write!(f, "cannot {operation} {}: {source}", path.display()),
+            Self::Io { operation, path, source } => {
+                write!(f, "cannot {operation} {}: {source}", path.display())
+            }
             Self::Option { option, detail } => write!(f, "{option}: {detail}"),
             Self::Content { path, detail } => write!(f, "{}: {detail}", path.display()),
             Self::NotARepository { path } => write!(
@@ -109,18 +84,11 @@ impl fmt::Display for Error {
             Self::Exists { path, advice } => {
                 write!(f, "{} exists already: {advice}", path.display())
             }
-            Self::Locked { path } => write!(
-                f,
-                "another ota-repo is changing {}: wait for it and try again",
-                path.display()
-            ),
+            Self::Locked { path } => {
+                write!(f, "another ota-repo is changing {}: wait for it and try again", path.display())
+            }
             Self::Key { path, detail } => write!(f, "key {}: {detail}", path.display()),
-            Self::MissingKeys {
-                role,
-                threshold,
-                found,
-                folder,
-            } => write!(
+            Self::MissingKeys { role, threshold, found, folder } => write!(
                 f,
                 "the {role} role needs signatures by {threshold} of its keys, {} has {found}: add the others with --keys FOLDER",
                 folder.display()
@@ -130,15 +98,12 @@ impl fmt::Display for Error {
                 f,
                 "Target {name} is published with other content: give a new --version, or remove it first (a device may have it already)"
             ),
-            Self::NoTarget { name } => write!(
-                f,
-                "no Target {name} is published: `ota-repo target list DIR` shows what is"
-            ),
-            Self::Ostree {
-                operation,
-                path,
-                detail,
-            } => write!(f, "cannot {operation} ({}): {detail}", path.display()),
+            Self::NoTarget { name } => {
+                write!(f, "no Target {name} is published: `ota-repo target list DIR` shows what is")
+            }
+            Self::Ostree { operation, path, detail } => {
+                write!(f, "cannot {operation} ({}): {detail}", path.display())
+            }
             Self::Tls { operation, detail } => write!(f, "cannot {operation}: {detail}"),
             Self::Listen { address, source } => {
                 write!(f, "cannot listen on {address}: {source}")

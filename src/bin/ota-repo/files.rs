@@ -55,18 +55,12 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 
 /// Makes the names inside a folder durable.
 pub fn sync_folder(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("sync", path))
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", path))
 }
 
 fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()

@@ -40,11 +40,7 @@ pub fn init(plan: &Plan) -> Result<PathBuf, Error> {
     let (keyring, root) = make_root(plan, loaded, &private)?;
     plan.settings.save(&private)?;
     treehub::create(&plan.dir)?;
-    let signing = Signing {
-        settings: &plan.settings,
-        keyring: &keyring,
-        now: plan.now,
-    };
+    let signing = Signing { settings: &plan.settings, keyring: &keyring, now: plan.now };
     first(&plan.dir, &signing, &root)?;
     Ok(private)
 }
@@ -69,28 +65,17 @@ fn check_free(dir: &Path, private: &Path) -> Result<(), Error> {
     if inside(dir) || inside(&absolute) {
         return Err(Error::option(
             "--keys",
-            format!(
-                "{} would be published: put it outside {}",
-                private.display(),
-                dir.display()
-            ),
+            format!("{} would be published: put it outside {}", private.display(), dir.display()),
         ));
     }
     Ok(())
 }
 
 fn load_given(plan: &Plan) -> Result<Vec<(Role, Key)>, Error> {
-    plan.given
-        .iter()
-        .map(|(role, path)| Ok((*role, Key::load(path)?)))
-        .collect()
+    plan.given.iter().map(|(role, path)| Ok((*role, Key::load(path)?))).collect()
 }
 
-fn make_root(
-    plan: &Plan,
-    given: Vec<(Role, Key)>,
-    private: &Path,
-) -> Result<(Keyring, Root), Error> {
+fn make_root(plan: &Plan, given: Vec<(Role, Key)>, private: &Path) -> Result<(Keyring, Root), Error> {
     let profile = plan.settings.profile;
     let mut root = Root {
         head: Head::new(profile, Role::Root),
@@ -111,10 +96,7 @@ fn make_root(
         while (keys.len() as u64) < threshold {
             keys.push(Key::generate()?);
         }
-        let mut role_keys = RoleKeys {
-            keyids: Vec::new(),
-            threshold,
-        };
+        let mut role_keys = RoleKeys { keyids: Vec::new(), threshold };
         for mut key in keys {
             key.save(private, role, profile)?;
             let public = key.public(profile);

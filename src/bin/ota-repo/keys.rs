@@ -16,13 +16,10 @@ use serde_json::Value;
 use crate::canonical::canonical;
 use crate::error::Error;
 use crate::files;
-use crate::metadata::{
-    KeyValue, Profile, PublicKey, Role, RoleKeys, Signature, hex, sha256_hex, to_value,
-};
+use crate::metadata::{KeyValue, Profile, PublicKey, Role, RoleKeys, Signature, hex, sha256_hex, to_value};
 
 /// How a user makes an RSA key: nothing that this tool links makes one.
-pub const MAKE_RSA: &str =
-    "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out root-rsa.pem";
+pub const MAKE_RSA: &str = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out root-rsa.pem";
 
 /// A private key and where it lies.
 #[derive(Debug)]
@@ -45,18 +42,10 @@ impl Key {
     /// A fresh Ed25519 key, not on disk yet.
     pub fn generate() -> Result<Self, Error> {
         let mut secret = [0; 32];
-        SystemRandom::new()
-            .fill(&mut secret)
-            .map_err(|_| Error::Random)?;
+        SystemRandom::new().fill(&mut secret).map_err(|_| Error::Random)?;
         // PKCS#8 version 1, without the public half: OpenSSL 3.0 reads no other.
-        let bytes = KeypairBytes {
-            secret_key: secret,
-            public_key: None,
-        };
-        let pem = bytes
-            .to_pkcs8_pem(LineEnding::LF)
-            .map_err(|_| Error::Random)?
-            .to_string();
+        let bytes = KeypairBytes { secret_key: secret, public_key: None };
+        let pem = bytes.to_pkcs8_pem(LineEnding::LF).map_err(|_| Error::Random)?.to_string();
         Self::parse(Path::new("a new key"), &pem)
     }
 
@@ -88,20 +77,14 @@ impl Key {
 
     /// The public key as root lists it.
     pub fn public(&self, profile: Profile) -> PublicKey {
-        let keyval = KeyValue {
-            public: self.public.clone(),
-        };
+        let keyval = KeyValue { public: self.public.clone() };
         match profile {
             Profile::Tuf => PublicKey {
                 keytype: self.kind().to_string(),
                 scheme: Some(self.scheme().to_string()),
                 keyval,
             },
-            Profile::Ats => PublicKey {
-                keytype: self.kind().to_ascii_uppercase(),
-                scheme: None,
-                keyval,
-            },
+            Profile::Ats => PublicKey { keytype: self.kind().to_ascii_uppercase(), scheme: None, keyval },
         }
     }
 
@@ -120,13 +103,8 @@ impl Key {
             Private::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
             Private::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(
-                    &RSA_PSS_SHA256,
-                    &SystemRandom::new(),
-                    message,
-                    &mut signature,
-                )
-                .map_err(|_| self.unusable("signing failed"))?;
+                pair.sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut signature)
+                    .map_err(|_| self.unusable("signing failed"))?;
                 signature
             }
         };
@@ -134,41 +112,27 @@ impl Key {
             Profile::Tuf => (None, hex(&signature)),
             Profile::Ats => (Some(self.scheme().to_string()), base64(&signature)),
         };
-        Ok(Signature {
-            keyid: self.id(profile)?,
-            method,
-            sig,
-        })
+        Ok(Signature { keyid: self.id(profile)?, method, sig })
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let bad = |detail: String| Error::Key {
-            path: path.to_path_buf(),
-            detail,
-        };
+        let bad = |detail: String| Error::Key { path: path.to_path_buf(), detail };
         let (private, public) = if let Ok(key) = SigningKey::from_pkcs8_pem(text) {
             let public = hex(key.verifying_key().as_bytes());
             (Private::Ed25519(Box::new(key)), public)
         } else {
-            let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes())
-                .map_err(|_| bad(explain(text)))?;
+            let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|_| bad(explain(text)))?;
             let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).map_err(|e| {
                 bad(format!(
                     "neither Ed25519 nor RSA of 2048 to 4096 bits ({e}); an RSA key is made with `{MAKE_RSA}`"
                 ))
             })?;
-            let public =
-                rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256)
-                    .map_err(|e| bad(e.to_string()))?
-                    .public_key_pem();
+            let public = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256)
+                .map_err(|e| bad(e.to_string()))?
+                .public_key_pem();
             (Private::Rsa(Box::new(pair)), public.trim_end().to_string())
         };
-        Ok(Self {
-            path: path.to_path_buf(),
-            private,
-            public,
-            pem: text.to_string(),
-        })
+        Ok(Self { path: path.to_path_buf(), private, public, pem: text.to_string() })
     }
 
     /// TUF's scheme and the ATS method have the same names.
@@ -180,10 +144,7 @@ impl Key {
     }
 
     fn unusable(&self, detail: &str) -> Error {
-        Error::Key {
-            path: self.path.clone(),
-            detail: detail.to_string(),
-        }
+        Error::Key { path: self.path.clone(), detail: detail.to_string() }
     }
 }
 
@@ -198,11 +159,8 @@ pub struct Keyring {
 impl Keyring {
     /// Reads every `*.pem` of the folders.
     pub fn load(profile: Profile, folders: &[PathBuf]) -> Result<Self, Error> {
-        let mut ring = Self {
-            profile,
-            folder: folders.first().cloned().unwrap_or_default(),
-            keys: Vec::new(),
-        };
+        let mut ring =
+            Self { profile, folder: folders.first().cloned().unwrap_or_default(), keys: Vec::new() };
         for folder in folders {
             for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
                 let path = entry.map_err(Error::io("list", folder))?.path();
@@ -227,10 +185,7 @@ impl Keyring {
 
     /// The private key of an id.
     pub fn get(&self, id: &str) -> Option<&Key> {
-        self.keys
-            .iter()
-            .find(|(own, _)| own == id)
-            .map(|(_, key)| key)
+        self.keys.iter().find(|(own, _)| own == id).map(|(_, key)| key)
     }
 
     /// Ids and keys, in the order of ids.
@@ -256,9 +211,11 @@ impl Keyring {
 /// What is wrong with a file that holds no PKCS#8 key.
 fn explain(text: &str) -> String {
     if text.contains("ENCRYPTED") {
-        "is encrypted: decrypt it into a folder of its own, give that with --keys, and remove it afterwards".to_string()
+        "is encrypted: decrypt it into a folder of its own, give that with --keys, and remove it afterwards"
+            .to_string()
     } else if text.contains("BEGIN RSA PRIVATE KEY") {
-        "is in the old PKCS#1 form: convert it with `openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW`".to_string()
+        "is in the old PKCS#1 form: convert it with `openssl pkcs8 -topk8 -nocrypt -in OLD -out NEW`"
+            .to_string()
     } else {
         "holds no PEM block `PRIVATE KEY` (PKCS#8)".to_string()
     }
@@ -269,10 +226,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for position in 0..4 {
             if position <= chunk.len() {
                 let index = word >> (18 - 6 * position) & 63;
@@ -291,13 +246,9 @@ mod tests {
 
     #[test]
     fn base64_of_the_rfc() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

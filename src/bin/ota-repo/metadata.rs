@@ -236,7 +236,5 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 fn no_json(error: serde_json::Error) -> Error {
-    Error::Canonical {
-        detail: error.to_string(),
-    }
+    Error::Canonical { detail: error.to_string() }
 }

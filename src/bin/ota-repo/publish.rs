@@ -44,11 +44,7 @@ type File = (String, Vec<u8>);
 /// Signs the first version of every role and publishes it.
 pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
     let profile = signing.settings.profile;
-    let listing = |role| Listing {
-        head: Head::new(profile, role),
-        meta: BTreeMap::new(),
-        other: Map::new(),
-    };
+    let listing = |role| Listing { head: Head::new(profile, role), meta: BTreeMap::new(), other: Map::new() };
     let before = Published {
         root: root.clone(),
         timestamp: listing(Role::Timestamp),
@@ -61,10 +57,7 @@ pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
         targets_bytes: Vec::new(),
     };
     let mut files = vec![sign_root(signing, None, root)?];
-    let change = Change {
-        targets: Some(before.targets.clone()),
-        ..Change::default()
-    };
+    let change = Change { targets: Some(before.targets.clone()), ..Change::default() };
     files.extend(sign_others(signing, &before, change)?);
     let folder = metadata_folder(dir);
     files::create_folder(&folder)?;
@@ -72,12 +65,7 @@ pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
 }
 
 /// Signs what changed, and publishes it.
-pub fn publish(
-    dir: &Path,
-    signing: &Signing,
-    before: &Published,
-    mut change: Change,
-) -> Result<(), Error> {
+pub fn publish(dir: &Path, signing: &Signing, before: &Published, mut change: Change) -> Result<(), Error> {
     let root = change.root.take();
     let mut after = before.clone();
     let mut root_file = None;
@@ -120,10 +108,8 @@ fn sign_others_with(
 ) -> Result<Vec<File>, Error> {
     let mut files = Vec::new();
     let again = change.snapshot || change.targets.is_some();
-    let mut targets = (
-        before.targets.head.version,
-        MetaFile::of(before.targets.head.version, &before.targets_bytes),
-    );
+    let mut targets =
+        (before.targets.head.version, MetaFile::of(before.targets.head.version, &before.targets_bytes));
     let consistent = before.root.consistent_snapshot;
     let mut add = |role: Role, head: &Head, bytes: Vec<u8>| {
         let meta = MetaFile::of(head.version, &bytes);
@@ -139,35 +125,20 @@ fn sign_others_with(
     };
 
     if let Some(mut new) = change.targets {
-        renew(
-            &mut new.head,
-            before.targets.head.version,
-            signing,
-            Role::Targets,
-        );
+        renew(&mut new.head, before.targets.head.version, signing, Role::Targets);
         let bytes = sign_role(Role::Targets, &new)?;
         targets = (new.head.version, add(Role::Targets, &new.head, bytes));
     }
     let mut timestamp = before.timestamp.clone();
     if again {
         let mut snapshot = before.snapshot.clone();
-        renew(
-            &mut snapshot.head,
-            before.snapshot.head.version,
-            signing,
-            Role::Snapshot,
-        );
+        renew(&mut snapshot.head, before.snapshot.head.version, signing, Role::Snapshot);
         snapshot.meta.insert("targets.json".to_string(), targets.1);
         let bytes = sign_role(Role::Snapshot, &snapshot)?;
         let meta = add(Role::Snapshot, &snapshot.head, bytes);
         timestamp.meta.insert("snapshot.json".to_string(), meta);
     }
-    renew(
-        &mut timestamp.head,
-        before.timestamp.head.version,
-        signing,
-        Role::Timestamp,
-    );
+    renew(&mut timestamp.head, before.timestamp.head.version, signing, Role::Timestamp);
     let bytes = sign_role(Role::Timestamp, &timestamp)?;
     add(Role::Timestamp, &timestamp.head, bytes);
     Ok(files)

@@ -29,11 +29,7 @@ pub struct Settings {
 impl Settings {
     /// Settings of a new repository.
     pub fn new(profile: Profile, expires: BTreeMap<Role, u64>) -> Self {
-        Self {
-            version: SETTINGS_VERSION,
-            profile,
-            expires,
-        }
+        Self { version: SETTINGS_VERSION, profile, expires }
     }
 
     /// Keeps the settings in the private folder.
@@ -51,9 +47,7 @@ impl Settings {
     fn load(private: &Path) -> Result<Self, Error> {
         let path = private.join(SETTINGS);
         if !path.exists() {
-            return Err(Error::NoPrivateFolder {
-                path: private.to_path_buf(),
-            });
+            return Err(Error::NoPrivateFolder { path: private.to_path_buf() });
         }
         let settings: Self = files::read_json(&path)?;
         if settings.version != SETTINGS_VERSION {
@@ -80,18 +74,11 @@ impl Repository {
     /// Opens and locks a repository. Without `keys` the private folder is `DIR.keys`.
     pub fn open(dir: &Path, keys: &[PathBuf]) -> Result<Self, Error> {
         if !metadata_folder(dir).is_dir() {
-            return Err(Error::NotARepository {
-                path: dir.to_path_buf(),
-            });
+            return Err(Error::NotARepository { path: dir.to_path_buf() });
         }
         let lock = lock(dir)?;
         let private = private_folders(dir, keys)?;
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            settings: Settings::load(&private[0])?,
-            private,
-            _lock: lock,
-        })
+        Ok(Self { dir: dir.to_path_buf(), settings: Settings::load(&private[0])?, private, _lock: lock })
     }
 
     /// Every private key at hand.
@@ -115,9 +102,8 @@ impl Published {
     /// Reads what is published: root by its highest version, the others from the timestamp down.
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let folder = metadata_folder(dir);
-        let version = newest_root(&folder)?.ok_or_else(|| Error::NotARepository {
-            path: dir.to_path_buf(),
-        })?;
+        let version =
+            newest_root(&folder)?.ok_or_else(|| Error::NotARepository { path: dir.to_path_buf() })?;
         let root: Root = signed(&folder.join(format!("{version}.root.json")))?;
         let timestamp: Listing = signed(&folder.join("timestamp.json"))?;
         let name = |role, version| folder.join(file_name(root.consistent_snapshot, role, version));
@@ -127,13 +113,7 @@ impl Published {
         let targets_bytes = files::read(&targets_path)?;
         let targets: Envelope<Targets> =
             serde_json::from_slice(&targets_bytes).map_err(|e| Error::content(&targets_path, e))?;
-        Ok(Self {
-            root,
-            timestamp,
-            snapshot,
-            targets: targets.signed,
-            targets_bytes,
-        })
+        Ok(Self { root, timestamp, snapshot, targets: targets.signed, targets_bytes })
     }
 }
 
@@ -158,14 +138,12 @@ pub fn private_folders(dir: &Path, given: &[PathBuf]) -> Result<Vec<PathBuf>, Er
         return Ok(given.to_vec());
     }
     // "." has no name of its own, so the whole path is asked for.
-    let dir = if dir.exists() {
-        dir.canonicalize().map_err(Error::io("resolve", dir))?
-    } else {
-        dir.to_path_buf()
-    };
-    let mut name = OsString::from(dir.file_name().ok_or_else(|| {
-        Error::option("DIR", "has no name: give a folder, or its keys with --keys")
-    })?);
+    let dir =
+        if dir.exists() { dir.canonicalize().map_err(Error::io("resolve", dir))? } else { dir.to_path_buf() };
+    let mut name = OsString::from(
+        dir.file_name()
+            .ok_or_else(|| Error::option("DIR", "has no name: give a folder, or its keys with --keys"))?,
+    );
     name.push(".keys");
     Ok(vec![dir.with_file_name(name)])
 }
@@ -173,9 +151,8 @@ pub fn private_folders(dir: &Path, given: &[PathBuf]) -> Result<Vec<PathBuf>, Er
 /// Locks a published folder for as long as the file lives.
 pub fn lock(dir: &Path) -> Result<File, Error> {
     let folder = File::open(dir).map_err(Error::io("open", dir))?;
-    flock(&folder, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Locked {
-        path: dir.to_path_buf(),
-    })?;
+    flock(&folder, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| Error::Locked { path: dir.to_path_buf() })?;
     Ok(folder)
 }
 
@@ -197,14 +174,10 @@ fn newest_root(folder: &Path) -> Result<Option<u64>, Error> {
 
 fn listed(folder: &Path, listing: &Listing, role: Role) -> Result<u64, Error> {
     let name = format!("{role}.json");
-    listing
-        .meta
-        .get(&name)
-        .map(|meta| meta.version)
-        .ok_or_else(|| {
-            let lister = folder.join(format!("{}.json", listing.head.type_name.to_lowercase()));
-            Error::content(&lister, format!("does not list {name}"))
-        })
+    listing.meta.get(&name).map(|meta| meta.version).ok_or_else(|| {
+        let lister = folder.join(format!("{}.json", listing.head.type_name.to_lowercase()));
+        Error::content(&lister, format!("does not list {name}"))
+    })
 }
 
 fn signed<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {

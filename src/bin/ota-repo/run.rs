@@ -18,12 +18,8 @@ use crate::tls::{Authority, Folder};
 use crate::treehub::Wanted;
 
 /// Lifetimes without `--expires`, in days.
-const LIFETIMES: [(Role, u64); 4] = [
-    (Role::Root, 365),
-    (Role::Targets, 365),
-    (Role::Snapshot, 90),
-    (Role::Timestamp, 30),
-];
+const LIFETIMES: [(Role, u64); 4] =
+    [(Role::Root, 365), (Role::Targets, 365), (Role::Snapshot, 90), (Role::Timestamp, 30)];
 const DAY: u64 = 86400;
 const MAX_DAYS: u64 = 36_500;
 
@@ -46,10 +42,7 @@ fn run_init(args: Init) -> Result<(), Error> {
         "tuf" => Profile::Tuf,
         "ats" => Profile::Ats,
         other => {
-            return Err(Error::option(
-                "--profile",
-                format!("{other:?}: use tuf or ats"),
-            ));
+            return Err(Error::option("--profile", format!("{other:?}: use tuf or ats")));
         }
     };
     let given = pairs("--key", &args.key, |path| Ok(PathBuf::from(path)))?;
@@ -58,9 +51,7 @@ fn run_init(args: Init) -> Result<(), Error> {
     expires.extend(pairs("--expires", &args.expires, lifetime)?);
     let plan = init::Plan {
         settings: Settings::new(profile, expires),
-        threshold: pairs("--threshold", &args.threshold, threshold)?
-            .into_iter()
-            .collect(),
+        threshold: pairs("--threshold", &args.threshold, threshold)?.into_iter().collect(),
         given,
         now: time::now(),
         dir: args.dir,
@@ -72,14 +63,8 @@ fn run_init(args: Init) -> Result<(), Error> {
         print_json(&json!({"dir": plan.dir, "keys": private, "root": root}));
     } else {
         println!("repository   {}  (publish this folder)", plan.dir.display());
-        println!(
-            "keys         {}  (keep this folder secret, and a copy of it safe)",
-            private.display()
-        );
-        println!(
-            "first root   {}  (goes into every device's image)",
-            root.display()
-        );
+        println!("keys         {}  (keep this folder secret, and a copy of it safe)", private.display());
+        println!("first root   {}  (goes into every device's image)", root.display());
     }
     Ok(())
 }
@@ -87,10 +72,7 @@ fn run_init(args: Init) -> Result<(), Error> {
 fn check_key_type(key_type: &str, given: &[(Role, PathBuf)]) -> Result<(), Error> {
     match key_type {
         "ed25519" => Ok(()),
-        "rsa" => match Role::ALL
-            .iter()
-            .find(|role| !given.iter().any(|(own, _)| own == *role))
-        {
+        "rsa" => match Role::ALL.iter().find(|role| !given.iter().any(|(own, _)| own == *role)) {
             None => Ok(()),
             Some(role) => Err(Error::option(
                 "--key-type rsa",
@@ -100,10 +82,7 @@ fn check_key_type(key_type: &str, given: &[(Role, PathBuf)]) -> Result<(), Error
                 ),
             )),
         },
-        other => Err(Error::option(
-            "--key-type",
-            format!("{other:?}: use ed25519 or rsa"),
-        )),
+        other => Err(Error::option("--key-type", format!("{other:?}: use ed25519 or rsa"))),
     }
 }
 
@@ -112,10 +91,7 @@ fn target_add(args: TargetAdd) -> Result<(), Error> {
         (Some(name), None) => Wanted::Ref(name),
         (None, Some(commit)) => Wanted::Commit(commit),
         _ => {
-            return Err(Error::option(
-                "--ref or --commit",
-                "give exactly one of them",
-            ));
+            return Err(Error::option("--ref or --commit", "give exactly one of them"));
         }
     };
     let addition = Addition {
@@ -129,19 +105,11 @@ fn target_add(args: TargetAdd) -> Result<(), Error> {
     };
     let added = target::add(&args.dir, &args.keys, &addition)?;
     if args.json {
-        print_json(
-            &json!({"target": added.target, "commit": added.commit, "changed": added.changed}),
-        );
+        print_json(&json!({"target": added.target, "commit": added.commit, "changed": added.changed}));
     } else if added.changed {
-        println!(
-            "published Target {} (commit {})",
-            added.target, added.commit
-        );
+        println!("published Target {} (commit {})", added.target, added.commit);
     } else {
-        println!(
-            "Target {} was published before, nothing changed",
-            added.target
-        );
+        println!("Target {} was published before, nothing changed", added.target);
     }
     Ok(())
 }
@@ -262,9 +230,8 @@ fn serve_tls(args: &Serve) -> Result<Option<TlsFiles>, Error> {
         _ => return Err(Error::option("--tls-cert and --tls-key", "give both")),
     }
     if let Some(path) = &args.client_ca {
-        let files = files
-            .as_mut()
-            .ok_or_else(|| Error::option("--client-ca", "needs --tls-cert and --tls-key"))?;
+        let files =
+            files.as_mut().ok_or_else(|| Error::option("--client-ca", "needs --tls-cert and --tls-key"))?;
         files.client_ca = Some(path.clone());
     }
     Ok(files)
@@ -285,13 +252,8 @@ fn pairs<T>(
         .iter()
         .map(|text| {
             let bad = |detail: String| Error::option(format!("{option} {text}"), detail);
-            let (role, value) = text
-                .split_once('=')
-                .ok_or_else(|| bad("is not ROLE=VALUE".to_string()))?;
-            Ok((
-                Role::from_str(role).map_err(bad)?,
-                parse(value).map_err(bad)?,
-            ))
+            let (role, value) = text.split_once('=').ok_or_else(|| bad("is not ROLE=VALUE".to_string()))?;
+            Ok((Role::from_str(role).map_err(bad)?, parse(value).map_err(bad)?))
         })
         .collect()
 }

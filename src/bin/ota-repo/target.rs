@@ -45,11 +45,8 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
     let published = Published::load(dir)?;
     let source = Source::find(&addition.source, &addition.wanted)?;
     let name = format!("{}-{}", addition.name, addition.version);
-    let target = Target {
-        length: 0,
-        hashes: BTreeMap::from([("sha256".to_string(), source.commit.clone())]),
-        custom,
-    };
+    let target =
+        Target { length: 0, hashes: BTreeMap::from([("sha256".to_string(), source.commit.clone())]), custom };
     let known = published.targets.targets.get(&name);
     if known.is_some_and(|known| *known != target) {
         return Err(Error::TargetExists { name });
@@ -60,17 +57,10 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
     if changed {
         let mut targets = published.targets.clone();
         targets.targets.insert(name.clone(), target);
-        let change = Change {
-            targets: Some(targets),
-            ..Change::default()
-        };
+        let change = Change { targets: Some(targets), ..Change::default() };
         sign_and_publish(&repository, &published, change)?;
     }
-    Ok(Added {
-        target: name,
-        commit: source.commit,
-        changed,
-    })
+    Ok(Added { target: name, commit: source.commit, changed })
 }
 
 /// Takes Targets out of the metadata, by their full names.
@@ -83,26 +73,15 @@ pub fn remove(dir: &Path, keys: &[PathBuf], names: &[String]) -> Result<(), Erro
             return Err(Error::NoTarget { name: name.clone() });
         }
     }
-    let change = Change {
-        targets: Some(targets),
-        ..Change::default()
-    };
+    let change = Change { targets: Some(targets), ..Change::default() };
     sign_and_publish(&repository, &published, change)?;
     names.iter().try_for_each(|name| treehub::forget(dir, name))
 }
 
 /// Signs with the keys at hand, now, and publishes.
-pub fn sign_and_publish(
-    repository: &Repository,
-    published: &Published,
-    change: Change,
-) -> Result<(), Error> {
+pub fn sign_and_publish(repository: &Repository, published: &Published, change: Change) -> Result<(), Error> {
     let keyring = repository.keyring()?;
-    let signing = Signing {
-        settings: &repository.settings,
-        keyring: &keyring,
-        now: time::now(),
-    };
+    let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
     publish(&repository.dir, &signing, published, change)
 }
 
@@ -110,10 +89,7 @@ fn check(addition: &Addition) -> Result<(), Error> {
     check_word("--name", &addition.name)?;
     // aktualizr-lite reads the version as a C integer: a leading zero would make it octal.
     let digits = addition.version.bytes().all(|byte| byte.is_ascii_digit());
-    let number = addition
-        .version
-        .parse::<u32>()
-        .is_ok_and(|n| n > 0 && n < 1 << 31);
+    let number = addition.version.parse::<u32>().is_ok_and(|n| n > 0 && n < 1 << 31);
     if !digits || !number || addition.version.starts_with('0') {
         return Err(Error::option(
             "--version",
@@ -150,11 +126,7 @@ fn check(addition: &Addition) -> Result<(), Error> {
 /// Names become parts of file names, URLs and environment variables.
 fn check_word(option: &str, word: &str) -> Result<(), Error> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
-    if word.is_empty()
-        || word.len() > 128
-        || word.starts_with(['.', '-'])
-        || !word.bytes().all(fits)
-    {
+    if word.is_empty() || word.len() > 128 || word.starts_with(['.', '-']) || !word.bytes().all(fits) {
         return Err(Error::option(
             option,
             format!("{word:?}: use 1 to 128 letters, digits and ._+-, not beginning with . or -"),
@@ -170,17 +142,12 @@ fn custom(addition: &Addition) -> Result<Map<String, Value>, Error> {
             .split_once('=')
             .ok_or_else(|| Error::option("--custom", format!("{pair:?} is not KEY=JSON")))?;
         if RESERVED.contains(&key) {
-            return Err(Error::option(
-                "--custom",
-                format!("{key} has an option of its own"),
-            ));
+            return Err(Error::option("--custom", format!("{key} has an option of its own")));
         }
         let value: Value = serde_json::from_str(text).map_err(|e| {
             Error::option(
                 "--custom",
-                format!(
-                    "the value of {key} is no JSON ({e}); a text needs its quotes: '{key}=\"...\"'"
-                ),
+                format!("the value of {key} is no JSON ({e}); a text needs its quotes: '{key}=\"...\"'"),
             )
         })?;
         custom.insert(key.to_string(), value);

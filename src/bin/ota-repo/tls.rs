@@ -25,9 +25,7 @@ pub struct Folder {
 impl Folder {
     /// The folder below a private folder.
     pub fn of(private: &Path) -> Self {
-        Self {
-            path: private.join("tls"),
-        }
+        Self { path: private.join("tls") }
     }
 
     /// What a device and a server trust.
@@ -77,16 +75,10 @@ impl Authority {
             key
         };
         if !folder.root().exists() {
-            let root = params
-                .self_signed(&key)
-                .map_err(failed("sign the CA's certificate"))?;
+            let root = params.self_signed(&key).map_err(failed("sign the CA's certificate"))?;
             files::replace(&folder.root(), root.pem().as_bytes(), files::PUBLIC)?;
         }
-        Ok(Self {
-            folder,
-            issuer: Issuer::new(params, key),
-            lifetime_days,
-        })
+        Ok(Self { folder, issuer: Issuer::new(params, key), lifetime_days })
     }
 
     /// Signs a certificate for a server of these names and addresses.
@@ -125,19 +117,12 @@ impl Authority {
         Ok(folder)
     }
 
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        certificate: &Path,
-        key_path: &Path,
-    ) -> Result<(), Error> {
+    fn issue(&self, mut params: CertificateParams, certificate: &Path, key_path: &Path) -> Result<(), Error> {
         set_validity(&mut params, self.lifetime_days);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(failed("make a key"))?;
-        let signed = params
-            .signed_by(&key, &self.issuer)
-            .map_err(failed("sign a certificate"))?;
+        let signed = params.signed_by(&key, &self.issuer).map_err(failed("sign a certificate"))?;
         files::replace(key_path, key.serialize_pem().as_bytes(), files::SECRET)?;
         files::replace(certificate, signed.pem().as_bytes(), files::PUBLIC)
     }
@@ -147,11 +132,8 @@ fn authority_params(lifetime_days: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = name(AUTHORITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     set_validity(&mut params, lifetime_days);
     params
 }
@@ -192,8 +174,5 @@ fn read_key(path: &Path) -> Result<KeyPair, Error> {
 
 fn failed(operation: &str) -> impl FnOnce(rcgen::Error) -> Error {
     let operation = operation.to_string();
-    move |error| Error::Tls {
-        operation,
-        detail: error.to_string(),
-    }
+    move |error| Error::Tls { operation, detail: error.to_string() }
 }

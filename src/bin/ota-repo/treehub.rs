@@ -20,8 +20,7 @@ pub fn create(dir: &Path) -> Result<(), Error> {
     let path = folder(dir);
     let repo = Repo::new_for_path(&path);
     crate::files::create_folder(&path)?;
-    repo.create(RepoMode::Archive, NOT_CANCELLABLE)
-        .map_err(failed("create the archive repository", &path))
+    repo.create(RepoMode::Archive, NOT_CANCELLABLE).map_err(failed("create the archive repository", &path))
 }
 
 /// Which commit of a source repository is meant.
@@ -50,13 +49,9 @@ impl Source {
                 .resolve_rev(name, false)
                 .map_err(failed("find the ref", path))?
                 .map(String::from)
-                .ok_or_else(|| {
-                    Error::option("--ref", format!("{name} is not in {}", path.display()))
-                })?,
+                .ok_or_else(|| Error::option("--ref", format!("{name} is not in {}", path.display())))?,
         };
-        let (_, state) = repo
-            .load_commit(&commit)
-            .map_err(failed("load the commit", path))?;
+        let (_, state) = repo.load_commit(&commit).map_err(failed("load the commit", path))?;
         if state.contains(RepoCommitState::PARTIAL) {
             return Err(Error::Ostree {
                 operation: "copy the commit",
@@ -64,20 +59,14 @@ impl Source {
                 detail: format!("only a part of {commit} is there: pull it whole first"),
             });
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            commit,
-        })
+        Ok(Self { path: path.to_path_buf(), commit })
     }
 
     /// Copies the commit into the published repository, under a ref of the Target's name that keeps it from pruning.
     pub fn copy(&self, dir: &Path, target: &str) -> Result<(), Error> {
         let path = folder(dir);
         let repo = open(&path)?;
-        let source = self
-            .path
-            .canonicalize()
-            .map_err(Error::io("resolve", &self.path))?;
+        let source = self.path.canonicalize().map_err(Error::io("resolve", &self.path))?;
         let published = path.canonicalize().map_err(Error::io("resolve", &path))?;
         if source != published {
             let url = glib::filename_to_uri(&source, None).map_err(failed("read", &source))?;
@@ -97,9 +86,7 @@ impl Source {
 
     /// A pull that says it went well is not believed: the commit must be there and whole.
     fn check(&self, repo: &Repo, path: &Path) -> Result<(), Error> {
-        let (_, state) = repo
-            .load_commit(&self.commit)
-            .map_err(failed("load the copied commit", path))?;
+        let (_, state) = repo.load_commit(&self.commit).map_err(failed("load the copied commit", path))?;
         if state.contains(RepoCommitState::PARTIAL) {
             return Err(Error::Ostree {
                 operation: "copy the commit",
@@ -125,16 +112,11 @@ fn ref_name(target: &str) -> String {
 
 fn open(path: &Path) -> Result<Repo, Error> {
     let repo = Repo::new_for_path(path);
-    repo.open(NOT_CANCELLABLE)
-        .map_err(failed("open the OSTree repository", path))?;
+    repo.open(NOT_CANCELLABLE).map_err(failed("open the OSTree repository", path))?;
     Ok(repo)
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(glib::Error) -> Error {
     let path = path.to_path_buf();
-    move |error| Error::Ostree {
-        operation,
-        path,
-        detail: error.message().to_string(),
-    }
+    move |error| Error::Ostree { operation, path, detail: error.message().to_string() }
 }

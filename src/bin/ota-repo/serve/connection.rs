@@ -20,9 +20,7 @@ const PIECE: usize = 64 * 1024;
 pub fn run(server: &Server, stream: TcpStream, number: u64) {
     let peer = stream.peer_addr().ok();
     let _ = stream.set_nodelay(true);
-    let timeouts = stream
-        .set_read_timeout(Some(IDLE))
-        .and_then(|()| stream.set_write_timeout(Some(IDLE)));
+    let timeouts = stream.set_read_timeout(Some(IDLE)).and_then(|()| stream.set_write_timeout(Some(IDLE)));
     if timeouts.is_err() {
         return;
     }
@@ -56,14 +54,7 @@ struct Connection<'a, S> {
 
 impl<'a, S: Read + Write> Connection<'a, S> {
     fn new(server: &'a Server, stream: S, number: u64, peer: Option<SocketAddr>) -> Self {
-        Self {
-            server,
-            stream,
-            number,
-            peer,
-            pending: Vec::new(),
-            piece: Vec::new(),
-        }
+        Self { server, stream, number, peer, pending: Vec::new(), piece: Vec::new() }
     }
 
     fn serve(&mut self) {
@@ -139,8 +130,7 @@ impl<'a, S: Read + Write> Connection<'a, S> {
             return false;
         }
         loop {
-            let ready = usize::try_from(left)
-                .map_or(self.pending.len(), |left| left.min(self.pending.len()));
+            let ready = usize::try_from(left).map_or(self.pending.len(), |left| left.min(self.pending.len()));
             self.pending.drain(..ready);
             left -= ready as u64;
             if left == 0 {
@@ -165,11 +155,7 @@ impl<'a, S: Read + Write> Connection<'a, S> {
                 first.extend_from_slice(bytes);
                 self.stream.write_all(&first)?;
             }
-            Body::File {
-                file,
-                start,
-                length,
-            } => self.send_file(first, file, *start, *length)?,
+            Body::File { file, start, length } => self.send_file(first, file, *start, *length)?,
         }
         self.stream.flush()?;
         Ok(answer.body.length())

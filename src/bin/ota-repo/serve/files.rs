@@ -22,24 +22,18 @@ pub fn answer(folder: &Path, path: &[String], request: &Request) -> Answer {
 
 fn send(file: File, metadata: &Metadata, path: &[String], request: &Request) -> Answer {
     let tag = entity_tag(metadata);
-    if request
-        .header("if-none-match")
-        .is_some_and(|wanted| matches_tag(wanted, &tag))
-    {
+    if request.header("if-none-match").is_some_and(|wanted| matches_tag(wanted, &tag)) {
         return Answer::status(304).with("ETag", tag);
     }
     // A range of another version of the file is of no use: If-Range turns it into the whole.
-    let same = request
-        .header("if-range")
-        .is_none_or(|wanted| wanted == tag);
+    let same = request.header("if-range").is_none_or(|wanted| wanted == tag);
     let wanted = request.header("range").filter(|_| same);
     let length = metadata.len();
     let (status, start, size) = match range(wanted, length) {
         Ok(None) => (200, 0, length),
         Ok(Some((start, size))) => (206, start, size),
         Err(refusal) => {
-            return Answer::status(refusal.status)
-                .with("Content-Range", format!("bytes */{length}"));
+            return Answer::status(refusal.status).with("Content-Range", format!("bytes */{length}"));
         }
     };
     let mut answer = Answer {
@@ -49,11 +43,7 @@ fn send(file: File, metadata: &Metadata, path: &[String], request: &Request) -> 
             ("Accept-Ranges", "bytes".to_string()),
             ("ETag", tag),
         ],
-        body: Body::File {
-            file,
-            start,
-            length: size,
-        },
+        body: Body::File { file, start, length: size },
     };
     if status == 206 {
         let last = start + size - 1;
@@ -89,11 +79,7 @@ fn entity_tag(metadata: &Metadata) -> String {
 }
 
 fn matches_tag(wanted: &str, tag: &str) -> bool {
-    wanted == "*"
-        || wanted
-            .split(',')
-            .map(str::trim)
-            .any(|one| one.strip_prefix("W/").unwrap_or(one) == tag)
+    wanted == "*" || wanted.split(',').map(str::trim).any(|one| one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 fn content_type(path: &[String]) -> &'static str {

@@ -22,10 +22,7 @@ pub struct Request {
 impl Request {
     /// A header's value, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -40,10 +37,7 @@ pub struct Refusal {
 /// bytes are needed.
 pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     // A client may send an empty line between requests.
-    let skipped = bytes
-        .iter()
-        .take_while(|b| matches!(b, b'\r' | b'\n'))
-        .count();
+    let skipped = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let rest = &bytes[skipped..];
     let Some(end) = find(rest, b"\r\n\r\n") else {
         if bytes.len() >= MAX_HEAD {
@@ -54,8 +48,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Refusal> {
     if end > MAX_HEAD {
         return Err(refuse(431, "the head is too long"));
     }
-    let head =
-        std::str::from_utf8(&rest[..end]).map_err(|_| refuse(400, "the head is no UTF-8"))?;
+    let head = std::str::from_utf8(&rest[..end]).map_err(|_| refuse(400, "the head is no UTF-8"))?;
     let mut lines = head.split("\r\n");
     let (method, target, minor) = request_line(lines.next().unwrap_or_default())?;
     let headers = header_lines(lines)?;
@@ -92,9 +85,7 @@ pub fn range(header: Option<&str>, length: u64) -> Result<Option<(u64, u64)>, Re
         }
         (Some(first), _) if first >= length => unsatisfiable,
         (Some(first), None) if last.is_empty() => Ok(Some((first, length - first))),
-        (Some(first), Some(last)) if last >= first => {
-            Ok(Some((first, last.min(length - 1) - first + 1)))
-        }
+        (Some(first), Some(last)) if last >= first => Ok(Some((first, last.min(length - 1) - first + 1))),
         _ => Ok(None),
     }
 }
@@ -116,14 +107,10 @@ fn request_line(line: &str) -> Result<(&str, &str, u8), Refusal> {
     }
 }
 
-fn header_lines<'a>(
-    lines: impl Iterator<Item = &'a str>,
-) -> Result<Vec<(String, String)>, Refusal> {
+fn header_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<(String, String)>, Refusal> {
     let mut headers = Vec::new();
     for line in lines {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| refuse(400, "a header without a colon"))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| refuse(400, "a header without a colon"))?;
         // This refuses folded lines and blanks before the colon too, the stuff of request smuggling.
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(refuse(400, "a header with a bad name"));
@@ -145,11 +132,7 @@ fn keep_alive(headers: &[(String, String)], minor: u8) -> bool {
             .flat_map(|value| value.split(','))
             .any(|option| option.trim().eq_ignore_ascii_case(word))
     };
-    if minor == 0 {
-        asked("keep-alive")
-    } else {
-        !asked("close")
-    }
+    if minor == 0 { asked("keep-alive") } else { !asked("close") }
 }
 
 fn body_length(headers: &[(String, String)]) -> Result<u64, Refusal> {
@@ -168,19 +151,14 @@ fn body_length(headers: &[(String, String)]) -> Result<u64, Refusal> {
 }
 
 fn values<'a>(headers: &'a [(String, String)], name: &'a str) -> impl Iterator<Item = &'a str> {
-    headers
-        .iter()
-        .filter(move |(own, _)| own == name)
-        .map(|(_, value)| value.as_str())
+    headers.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
 }
 
 fn path(target: &str) -> Result<Vec<String>, Refusal> {
     let bad = || refuse(400, "a bad path");
     let path = match target.split_once("://") {
         // The absolute form that a proxy sends.
-        Some((_, rest)) if !target.starts_with('/') => {
-            &rest[rest.find('/').unwrap_or(rest.len())..]
-        }
+        Some((_, rest)) if !target.starts_with('/') => &rest[rest.find('/').unwrap_or(rest.len())..],
         _ => target,
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -231,9 +209,7 @@ fn is_token(byte: u8) -> bool {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
 fn refuse(status: u16, reason: &'static str) -> Refusal {
@@ -258,8 +234,7 @@ mod tests {
     #[test]
     fn a_request() {
         let request =
-            parsed("GET /repo/1.root.json?x=/.. HTTP/1.1\r\nHost: a\r\nRANGE:  bytes=0-1 \r\n\r\n")
-                .unwrap();
+            parsed("GET /repo/1.root.json?x=/.. HTTP/1.1\r\nHost: a\r\nRANGE:  bytes=0-1 \r\n\r\n").unwrap();
         assert_eq!(request.path, ["repo", "1.root.json"]);
         assert_eq!(request.header("range"), Some("bytes=0-1"));
         assert!(request.keep_alive);
@@ -278,10 +253,7 @@ mod tests {
     fn keep_alive_by_version_and_header() {
         for (text, expected) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
-            (
-                "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n",
-                false,
-            ),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", false),
             ("GET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
         ] {
@@ -309,10 +281,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nA : b", 400),
             ("GET / HTTP/1.1\r\n folded: b", 400),
             ("GET / HTTP/1.1\r\nContent-Length: +1", 400),
-            (
-                "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1",
-                400,
-            ),
+            ("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1", 400),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked", 411),
         ] {
             let text = format!("{head}\r\nHost: a\r\n\r\n");

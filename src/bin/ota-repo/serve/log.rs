@@ -72,8 +72,7 @@ impl Log {
         let file = path
             .map(|path| {
                 let file = OpenOptions::new().append(true).create(true).open(path);
-                file.map(Mutex::new)
-                    .map_err(Error::io("open the log", path))
+                file.map(Mutex::new).map_err(Error::io("open the log", path))
             })
             .transpose()?;
         Ok(Self { quiet, file })
@@ -97,13 +96,8 @@ impl Log {
 }
 
 fn line(entry: &Entry) -> String {
-    let range = entry
-        .range
-        .map_or(String::new(), |range| format!(" [{range}]"));
-    let problem = entry
-        .problem
-        .as_ref()
-        .map_or(String::new(), |problem| format!(": {problem}"));
+    let range = entry.range.map_or(String::new(), |range| format!(" [{range}]"));
+    let problem = entry.problem.as_ref().map_or(String::new(), |problem| format!(": {problem}"));
     // Debug form: a control character in a path must not reach the terminal.
     format!(
         "{} #{} {} {} {}{range} {} {} B {} ms{problem}",

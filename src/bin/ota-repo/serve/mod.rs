@@ -58,10 +58,7 @@ pub fn serve(options: &Options) -> Result<(), Error> {
         log: Log::open(options.log.as_deref(), options.quiet)?,
         connections: AtomicUsize::new(0),
     });
-    let cannot_listen = |source| Error::Listen {
-        address: options.listen.clone(),
-        source,
-    };
+    let cannot_listen = |source| Error::Listen { address: options.listen.clone(), source };
     let listener = TcpListener::bind(&options.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     announce(options, &address.to_string());
@@ -96,9 +93,7 @@ fn accept(server: &Arc<Server>, listener: &TcpListener) -> Result<(), Error> {
         let number = numbers.fetch_add(1, Ordering::Relaxed) + 1;
         if server.connections.fetch_add(1, Ordering::Relaxed) >= MAX_CONNECTIONS {
             server.connections.fetch_sub(1, Ordering::Relaxed);
-            eprintln!(
-                "ota-repo: {MAX_CONNECTIONS} connections are open: connection #{number} refused"
-            );
+            eprintln!("ota-repo: {MAX_CONNECTIONS} connections are open: connection #{number} refused");
             continue;
         }
         start(server, stream, number);

@@ -21,26 +21,15 @@ pub struct Site {
 impl Site {
     /// The site of a repository.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let site = Self {
-            metadata: metadata_folder(dir),
-            treehub: treehub::folder(dir),
-        };
-        if site.metadata.is_dir() {
-            Ok(site)
-        } else {
-            Err(Error::NotARepository {
-                path: dir.to_path_buf(),
-            })
-        }
+        let site = Self { metadata: metadata_folder(dir), treehub: treehub::folder(dir) };
+        if site.metadata.is_dir() { Ok(site) } else { Err(Error::NotARepository { path: dir.to_path_buf() }) }
     }
 
     /// The answer to a request.
     pub fn answer(&self, request: &Request) -> Answer {
         match request.path.split_first() {
             Some((first, rest)) if first == "repo" => files::answer(&self.metadata, rest, request),
-            Some((first, rest)) if first == "treehub" => {
-                files::answer(&self.treehub, rest, request)
-            }
+            Some((first, rest)) if first == "treehub" => files::answer(&self.treehub, rest, request),
             _ => Answer::status(404),
         }
     }

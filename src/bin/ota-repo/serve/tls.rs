@@ -35,14 +35,11 @@ impl Files {
             Some(path) => {
                 let mut roots = RootCertStore::empty();
                 for certificate in certificates(path)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|e| Error::content(path, e))?;
+                    roots.add(certificate).map_err(|e| Error::content(path, e))?;
                 }
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|e| Error::content(path, e))?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|e| Error::content(path, e))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -90,8 +87,5 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn cannot(operation: &str, error: &rustls::Error) -> Error {
-    Error::Tls {
-        operation: operation.to_string(),
-        detail: error.to_string(),
-    }
+    Error::Tls { operation: operation.to_string(), detail: error.to_string() }
 }
