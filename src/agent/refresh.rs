@@ -337,3 +337,6 @@ impl fmt::Display for RefreshError {
 }
 
 impl std::error::Error for RefreshError {}
+
+#[cfg(test)]
+mod tests;
