@@ -42,7 +42,8 @@ fn graph(profile: Profile, edges: &[(&str, &str, bool)]) -> Repo {
 
 #[test]
 fn visits_in_preorder_each_role_once() {
-    let table: &[(&[(&str, &str, bool)], &str)] = &[
+    type Edges<'e> = &'e [(&'e str, &'e str, bool)];
+    let table: &[(Edges, &str)] = &[
         (&[("targets", "A", false)], "A"),
         (&[("targets", "A", false), ("targets", "B", false)], "A B"),
         (
