@@ -7,7 +7,7 @@ mod finalize;
 mod outcome;
 mod progress;
 pub mod refresh;
-mod trust;
+pub(crate) mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -66,7 +66,7 @@ fn targets(trusted: &TrustedMetadata) -> Vec<Target> {
 }
 
 /// `<state>/trust`: each role as the bytes that came.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     fn of(settings: &Settings) -> Folder {
@@ -99,9 +99,9 @@ impl Persist for Folder {
 }
 
 /// The metadata below `uptane.repo_server`.
-struct Server {
-    http: Http,
-    base: String,
+pub(crate) struct Server {
+    pub(crate) http: Http,
+    pub(crate) base: String,
 }
 
 impl Fetch for Server {

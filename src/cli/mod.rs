@@ -5,6 +5,7 @@ mod config;
 pub mod exit;
 mod native;
 mod render;
+mod tuf;
 
 use std::io::Write;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::{argv, config, exit, render, start_logging};
+use super::{argv, config, exit, render, start_logging, tuf};
 use crate::agent::{Agent, AgentError, Outcome, Progress, Step};
 use crate::config::{Settings, load};
 use crate::decide::Request;
@@ -43,6 +43,7 @@ enum Command {
     Daemon(Daemon),
     Deadline(Deadline),
     Config(ConfigCommand),
+    Tuf(tuf::Tuf),
 }
 
 /// ask the server what is new; changes nothing on the device but the trusted metadata
@@ -172,6 +173,10 @@ pub fn main(arguments: &[String]) -> u8 {
             Ok(_) => exit::OK,
         };
     };
+    if let Command::Tuf(tuf) = &command {
+        start_logging(args.loglevel.unwrap_or(3));
+        return tuf::main(tuf);
+    }
     match with_settings(&args.config, args.loglevel, command) {
         Ok(code) => code,
         Err(error) => {
@@ -241,7 +246,7 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
         Command::Deadline(_) => Ok(finish(&agent.deadline()?)),
         Command::Daemon(_) => crate::agent::daemon::run(&agent),
         // Handled before an agent was needed.
-        Command::Config(_) => Ok(exit::OK),
+        Command::Config(_) | Command::Tuf(_) => Ok(exit::OK),
     }
 }
 

@@ -1,3 +1,4 @@
 //! What a Target brings to the device.
 
+pub mod file;
 pub mod ostree;

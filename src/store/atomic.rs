@@ -14,14 +14,22 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_folder(folder)?;
     let temporary = beside(path, ".tmp");
-    let written = write_and_sync(&temporary, bytes).and_then(|()| {
-        fs::rename(&temporary, path).map_err(|e| StoreError::io("rename to", path, e))?;
-        sync_folder(folder)
-    });
+    let written = write_and_sync(&temporary, bytes).and_then(|()| rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Makes the folder of a file, if it is not there.
+pub fn make_parent(path: &Path) -> Result<(), StoreError> {
+    make_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Puts a file that is written and synced in its place, so that it stays there.
+pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|e| StoreError::io("rename to", to, e))?;
+    sync_folder(to.parent().unwrap_or(Path::new(".")))
 }
 
 /// Reads a file; none is not an error.
