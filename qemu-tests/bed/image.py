@@ -12,7 +12,8 @@ from . import cache, ubootenv
 HERE = pathlib.Path(__file__).resolve().parent.parent
 PROJECT = HERE.parent
 DEBIAN = HERE / "images/debian"
-BOOT_SCRIPT = PROJECT / "meta-rust-ota/recipes-bsp/rust-ota-boot/files/rust-ota-boot.cmd"
+LAYER = PROJECT / "meta-rust-ota"
+BOOT_FILES = LAYER / "recipes-bsp/rust-ota-boot/files"
 # 32-bit U-Boot, 64-bit kernel: the 64-bit build (2023.01) resets the machine as it starts a kernel.
 FIRMWARE = pathlib.Path("/usr/lib/u-boot/qemu-x86/u-boot.rom")
 SUITE = os.environ.get("RUST_OTA_GUEST_SUITE", "trixie")
@@ -43,7 +44,7 @@ class Image:
 def debian(overlay=None):
     """The Debian image. `overlay`: a folder that goes on top of the tree (the client and its units), for release A."""
     base = _base()
-    inputs = [base.name, DEBIAN / "disk.sh", BOOT_SCRIPT, FIRMWARE, pathlib.Path(__file__)]
+    inputs = [base.name, DEBIAN / "disk.sh", BOOT_FILES, FIRMWARE, pathlib.Path(__file__)]
     return Image(cache.made("image", cache.key(*inputs, overlay or ""), lambda out: _image(out, base, overlay)))
 
 
@@ -76,6 +77,22 @@ def release(repo, parent, version, overlay):
         "--no-xattrs", "--owner-uid=0", "--owner-gid=0", f"--add-metadata-string=version={version}",
         f"--tree=ref={parent}", f"--tree=dir={overlay}",
     )  # fmt: skip
+
+
+def install(tree, source, path, mode=0o644):
+    """Puts a file into an overlay."""
+    target = pathlib.Path(tree) / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = source if isinstance(source, bytes) else source.encode() if isinstance(source, str) else source.read_bytes()
+    target.write_bytes(data)
+    target.chmod(mode)
+
+
+def link(tree, path, to):
+    """Puts a symbolic link into an overlay."""
+    at = pathlib.Path(tree) / path
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(to)
 
 
 def kernel_version(repo, commit):
@@ -116,13 +133,18 @@ def _image(out, base, overlay):
         _unshare(repo / name)
     work = out / "overlay"
     shutil.copytree(overlay, work, symlinks=True) if overlay else work.mkdir()
+    install(work, BOOT_FILES / "fw_env.config", "usr/etc/fw_env.config")
+    install(work, BOOT_FILES / "efi.mount", "usr/lib/systemd/system/efi.mount")
+    link(work, "usr/lib/systemd/system/local-fs.target.wants/efi.mount", "../efi.mount")
     commit = release(repo, "base", "A", work)
     shutil.rmtree(work)
 
     boot = out / "boot"
     boot.mkdir()
-    cache.run("mkimage", "-A", "x86_64", "-O", "linux", "-T", "script", "-C", "none", "-d", BOOT_SCRIPT, boot / "boot.scr")
-    (boot / "uboot.env").write_bytes(ubootenv.encode({"bootcount": 0, "bootlimit": 3, "upgrade_available": 0, "rollback": 0}))
+    script = BOOT_FILES / "rust-ota-boot.cmd"
+    cache.run("mkimage", "-A", "x86_64", "-O", "linux", "-T", "script", "-C", "none", "-d", script, boot / "boot.scr")
+    variables = (BOOT_FILES / "uboot.env.txt").read_text().split()
+    (boot / "uboot.env").write_bytes(ubootenv.encode(dict(line.split("=", 1) for line in variables)))
     cache.run(DEBIAN / "disk.sh", repo, commit, OSNAME, boot, out / "disk.img", rooted=True, env=_temporary())
     manifest = {
         "format": 1,

@@ -71,27 +71,27 @@ if test "${ota_save}" = "1"; then
 	fi
 fi
 
-# --- The deployments, newest first, as libostree's U-Boot back-end writes them.
+# --- The deployments, newest first, as libostree's U-Boot back-end lists them.
 setenv kernel_image; setenv ramdisk_image; setenv bootargs
 setenv kernel_image2; setenv ramdisk_image2; setenv bootargs2
 load ${ota_root_part} ${scriptaddr} ${ota_uenv} && env import -t ${scriptaddr} ${filesize} kernel_image ramdisk_image bootargs kernel_image2 ramdisk_image2 bootargs2
-
-setenv ota_first 'setenv ota_kernel ${kernel_image}; setenv ota_ramdisk ${ramdisk_image}; setenv ota_args "${bootargs}"; run ota_load'
-setenv ota_second 'setenv ota_kernel ${kernel_image2}; setenv ota_ramdisk ${ramdisk_image2}; setenv ota_args "${bootargs2}"; run ota_load'
-setenv ota_load 'echo "rust-ota-boot: loading ${ota_kernel}"; setenv bootargs_saved "${bootargs}"; setenv bootargs "${ota_args}"; load ${ota_root_part} ${kernel_addr_r} ${ota_kernel} && load ${ota_root_part} ${ramdisk_addr_r} ${ota_ramdisk} && run ota_boot; setenv bootargs "${bootargs_saved}"'
+setenv ota_newest 'setenv ota_kernel ${kernel_image}; setenv ota_ramdisk ${ramdisk_image}; setenv ota_args "${bootargs1}"; run ota_start'
+setenv ota_before 'setenv ota_kernel ${kernel_image2}; setenv ota_ramdisk ${ramdisk_image2}; setenv ota_args "${bootargs2}"; run ota_start'
+setenv ota_start 'setenv bootargs "${ota_args}"; load ${ota_root_part} ${kernel_addr_r} ${ota_kernel} && load ${ota_root_part} ${ramdisk_addr_r} ${ota_ramdisk} && run ota_boot'
+setenv bootargs1 "${bootargs}"
 
 if test "${rollback}" = "1" && test -n "${kernel_image2}"; then
-	echo "rust-ota-boot: booting the rollback deployment"
-	run ota_second
-	echo "rust-ota-boot: the rollback deployment does not load"
-	run ota_first
+	echo "rust-ota-boot: booting the deployment before the newest"
+	run ota_before
+	echo "rust-ota-boot: it does not start; trying the newest"
+	run ota_newest
 else
 	echo "rust-ota-boot: booting the newest deployment"
-	run ota_first
-	echo "rust-ota-boot: the newest deployment does not load"
-	# On trial: the reset below is counted, and leads to the rollback deployment. Otherwise any deployment is better than none.
-	if test "${upgrade_available}" != "1" && test -n "${kernel_image2}"; then run ota_second; fi
+	run ota_newest
+	echo "rust-ota-boot: it does not start"
+	# On trial, the reset below counts as a failed boot and leads on. Otherwise any deployment is better than none.
+	if test "${upgrade_available}" != "1" && test -n "${kernel_image2}"; then run ota_before; fi
 fi
-echo "rust-ota-boot: nothing boots, reset in 5 seconds"
+echo "rust-ota-boot: nothing starts, reset in 5 seconds"
 sleep 5
 reset

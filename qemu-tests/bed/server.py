@@ -1,0 +1,75 @@
+"""The host's side: a signed repository made by ota-repo, and ota-repo serving it with client certificates."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+from . import cache
+from .image import PROJECT
+
+NAME = "device"
+
+
+def ota_repo():
+    """The host tool. RUST_OTA_REPO names another one than cargo builds here."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or PROJECT / "target")
+    named = os.environ.get("RUST_OTA_REPO")
+    found = [path for path in ([pathlib.Path(named)] if named else [target / "release/ota-repo", target / "debug/ota-repo"]) if path.exists()]
+    if not found:
+        raise RuntimeError("no ota-repo: build it with `cargo build --bin ota-repo`, or name one in RUST_OTA_REPO")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+class Server:
+    """A repository folder and its server, on a port of the loopback."""
+
+    def __init__(self, folder, hardware_id):
+        self.folder = pathlib.Path(folder) / "ota"
+        self.hardware_id = hardware_id
+        self.log = pathlib.Path(folder) / "requests.jsonl"
+        self.log.touch()
+        self._tool = ota_repo()
+        self._run("init", self.folder)
+        self._run("tls", self.folder, "--host", "ota.test", "--device", "device-1")
+        self._process = None
+        self.port = None
+
+    def start(self):
+        argv = [self._tool, "serve", self.folder, "--listen", "127.0.0.1:0", "--tls", "--quiet", "--log", self.log]
+        errors = open(self.log.parent / "server.log", "ab")
+        self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+        errors.close()
+        address = self._process.stdout.readline().strip()
+        try:
+            self.port = int(address.rsplit(":", 1)[1].split("/")[0])
+        except (IndexError, ValueError):
+            raise RuntimeError(f"ota-repo serve did not start: it said {address!r}; see {self.log.parent}/server.log") from None
+        return self
+
+    def stop(self):
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+
+    def publish(self, repo, commit, version):
+        """A commit becomes the Target device-VERSION, which devices with tag `main` see."""
+        self._run(
+            "target", "add", self.folder, "--ostree-repo", repo, "--commit", commit,
+            "--name", NAME, "--version", version, "--hardware-id", self.hardware_id, "--tag", "main",
+        )  # fmt: skip
+        return f"{NAME}-{version}"
+
+    def credentials(self):
+        """What a factory puts on a device: the first root, and the files of its TLS identity."""
+        files = pathlib.Path(f"{self.folder}.keys") / "tls/devices/device-1"
+        found = {path.name: path.read_bytes() for path in files.iterdir()}
+        return {**found, "root.json": (self.folder / "repo/1.root.json").read_bytes()}
+
+    def requests(self, path=""):
+        """The requests so far whose path has `path` in it."""
+        lines = self.log.read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if path in entry["path"]]
+
+    def _run(self, *argv):
+        return cache.run(self._tool, *argv)
