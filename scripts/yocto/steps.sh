@@ -1,0 +1,203 @@
+# shellcheck shell=bash disable=SC2016  # bitbake expands its own variables
+# The steps of scripts/yocto-check, which sets these two.
+: "${work:?}" "${here:?}"
+
+machines="qemux86-64 qemuarm64 raspberrypi4"
+# Every recipe of other layers hidden, but for the one that the layer appends to: seconds instead of minutes.
+others_hidden='BBMASK += "/(openembedded-core|meta-openembedded|meta-updater|meta-raspberrypi)/.*/?recipes-(?!kernel/linux/linux-yocto_6)"'
+# What no image of ours comes near, and what takes longest to parse.
+rest_hidden='BBMASK += "-image-ptest /openembedded-core/meta/recipes-(sato|rt)/ /meta-openembedded/meta-(python|networking|filesystems)/recipes-"
+BBMASK += "/meta-openembedded/meta-oe/recipes-(?!extended/ostree/)"
+BBMASK += "/meta-updater/.*/(networkmanager|collectd|zabbix|valgrind|cronie|libvirt|samba|nfs-utils|alsa|connman|aktualizr|fuse)[^/]*/[^/]*bbappend /meta-updater/recipes-support/ /meta-updater/recipes-test/"'
+common='CONNECTIVITY_CHECK_URIS = ""
+SANITY_TESTED_DISTROS = ""
+SOTA_SKIP_CRED_WARN = "1"
+INHERIT_DISTRO:remove = "uninative"'
+# Recipes that the host stands in for in real builds, so that nothing but ours is compiled.
+host_provides='INHERIT_DISTRO:remove = "create-spdx"
+ASSUME_PROVIDED += "cargo-native rust-native python3-native quilt-native opkg-utils-native zstd-native xz-native ca-certificates-native"
+ASSUME_PROVIDED += "glib-2.0-native ostree-native pkgconf-native pkgconfig-native patch-replacement-native binutils-native file-native"
+ASSUME_PROVIDED += "dwarfsrcfiles-native systemd-systemctl-native elfutils-native rpm-native"
+ASSUME_PROVIDED += "binutils-cross-x86_64"
+HOSTTOOLS += "cargo rustc pkg-config mkimage mkenvimage"
+PKG_CONFIG_LIBDIR:append = ":/usr/lib/x86_64-linux-gnu/pkgconfig:/usr/share/pkgconfig"
+OBJDUMP = "objdump"
+SKIP_FILEDEPS = "1"'
+
+step_parse() {
+	local file
+	for file in $machines qemuarm64:musl qemuarm64:dynamic qemuarm64:service-disabled qemuarm64:service-timer qemuarm64:dev; do
+		configure parse "$file" "$common" "$others_hidden"
+		inside parse "bitbake -p"
+		printf '%-28s %s\n' "$file" "$(grep -o 'Parsing of .*' "$work/out/parse.log" | tail -1)"
+		grep -q ' 0 errors' "$work/out/parse.log"
+	done
+}
+
+# expect NAME LINE...: what `bitbake -e rust-ota` has to say with the lines in local.conf.
+step_toggles() {
+	toggle ""                                              SYSTEMD_AUTO_ENABLE=enable RUST_OTA_BUILD=dynamic
+	toggle 'SYSTEMD_AUTO_ENABLE:rust-ota = "disable"'      SYSTEMD_AUTO_ENABLE:rust-ota=disable
+	toggle 'SYSTEMD_AUTO_ENABLE:rust-ota = "enable"'       SYSTEMD_AUTO_ENABLE:rust-ota=enable
+	toggle 'SYSTEMD_AUTO_ENABLE:pn-rust-ota = "disable"'   SYSTEMD_AUTO_ENABLE=disable
+	toggle 'SYSTEMD_AUTO_ENABLE:aktualizr = "disable"'     SYSTEMD_AUTO_ENABLE=disable
+	toggle 'SYSTEMD_AUTO_ENABLE:aktualizr = "enable"'      SYSTEMD_AUTO_ENABLE=enable
+	toggle 'SYSTEMD_AUTO_ENABLE_aktualizr = "disable"'     SYSTEMD_AUTO_ENABLE=disable
+	toggle 'SYSTEMD_AUTO_ENABLE_aktualizr = "enable"'      SYSTEMD_AUTO_ENABLE=enable
+	toggle 'SYSTEMD_AUTO_ENABLE:aktualizr-lite = "disable"' SYSTEMD_AUTO_ENABLE=disable
+	toggle 'SOTA_CLIENT = "rust-ota"'                      RPROVIDES:rust-ota-aktualizr=aktualizr RCONFLICTS:rust-ota=
+	toggle 'SOTA_CLIENT = "aktualizr"'                     RPROVIDES:rust-ota-aktualizr= 'RCONFLICTS:rust-ota=aktualizr aktualizr-lite'
+	toggle 'TCLIBC = "musl"'                               RUST_OTA_BUILD=static SYSTEM_DEPS_LINK=static
+	toggle 'BBMULTICONFIG = "rust-ota-musl"'               RUST_OTA_BUILD=multiconfig
+	refused 'INIT_MANAGER = "sysvinit"'                    'rust-ota needs systemd'
+	refused 'SOTA_CLIENT_FEATURES = "hsm"'                 'has no PKCS#11 support'
+	refused 'SOTA_CLIENT_PROV = "aktualizr-device-prov-hsm"' 'has no PKCS#11 support'
+	refused 'RUST_OTA_BUILD = "static"'                    'needs TCLIBC = "musl"'
+	refused 'RUST_OTA_BUILD = "multiconfig"'               'needs BBMULTICONFIG'
+	refused 'RUST_OTA_BUILD = "prebuilt"'                  'needs RUST_OTA_STATIC_PROGRAM'
+}
+
+toggle() {
+	local line=$1 want name value
+	shift
+	configure toggles qemux86-64:dynamic "$common" "$others_hidden" "$line"
+	# The variant's own choice of linkage would hide the recipe's.
+	sed -i '/^RUST_OTA_BUILD = "dynamic"/d' "$work/build/toggles/conf/local.conf"
+	# It fails on the hidden recipes of other layers, after it has printed what is asked for.
+	inside toggles "bitbake -e rust-ota" || grep -q '^PN="rust-ota"' "$work/out/toggles.log" || { tail -5 "$work/out/toggles.log"; return 1; }
+	for want in "$@"; do
+		name=${want%%=*} value=$(sed -n "s/^\(export \)\{0,1\}${want%%=*}=\"\(.*\)\"\$/\2/p" "$work/out/toggles.log" | xargs)
+		printf '%-52s %s = "%s"\n' "${line:-(nothing)}" "$name" "$value"
+		[ "$value" = "${want#*=}" ] || { echo "  wanted \"${want#*=}\""; return 1; }
+	done
+}
+
+refused() {
+	configure toggles qemux86-64:dynamic "$common" "$others_hidden" "$1"
+	if inside toggles "bitbake -n rust-ota"; then
+		echo "$1: not refused"
+		return 1
+	fi
+	printf '%-52s %s\n' "$1" "$(grep -o "[^:]*$2.*" "$work/out/toggles.log" | head -1)" | cut -c1-180
+	grep -q "$2" "$work/out/toggles.log"
+}
+
+# The packages themselves, made by do_package from the layer's recipes; only tools of the build host stand in.
+step_package() {
+	local program=$work/out/rust-ota-static line
+	if [ -n "${RUST_OTA_PROGRAM:-}" ]; then
+		cp "$RUST_OTA_PROGRAM" "$program"
+	else
+		echo "(no RUST_OTA_PROGRAM: a static stand-in is packaged)"
+		echo 'int main(void) { return 0; }' | gcc -static -s -x c - -o "$program"
+	fi
+	for line in 'SYSTEMD_AUTO_ENABLE:rust-ota = "enable"' 'SYSTEMD_AUTO_ENABLE:rust-ota = "disable"' \
+		'SYSTEMD_AUTO_ENABLE:aktualizr = "disable"' 'SYSTEMD_AUTO_ENABLE_aktualizr = "enable"' 'SYSTEMD_AUTO_ENABLE_aktualizr = "disable"'; do
+		packaged "$line"
+	done
+	refuses_dynamic_program
+}
+
+packaged() {
+	local split action
+	configure_real package qemux86-64 "$1" 'RUST_OTA_BUILD = "prebuilt"' "RUST_OTA_STATIC_PROGRAM = \"$work/out/rust-ota-static\"" \
+		'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' 'PACKAGE_CLASSES = "package_ipk"'
+	inside package "bitbake -c package rust-ota rust-ota-config rust-ota-boot" || { tail -20 "$work/out/package.log"; return 1; }
+	split=$(echo "$work"/build/package/tmp/work/*/rust-ota/*/packages-split)
+	action=$(cat "$split"/rust-ota/usr/lib/systemd/system-preset/*)
+	printf '%-52s %s\n' "$1" "$action"
+	case $1 in
+	*enable\") [ "$action" = "enable rust-ota.service" ] ;;
+	*) [ "$action" = "disable rust-ota.service" ] ;;
+	esac
+	# The confirmation of a boot is on whatever the daemon is.
+	[ "$(cat "$split"/rust-ota-boot-confirm/usr/lib/systemd/system-preset/*)" = $'enable rust-ota-finalize.service\nenable rust-ota-deadline.timer' ]
+	[ "$(readlink "$split/rust-ota-aktualizr/usr/bin/aktualizr")" = rust-ota ]
+	cmp "$split/rust-ota/usr/bin/rust-ota" "$work/out/rust-ota-static"
+	cmp "$split/rust-ota/usr/lib/systemd/system/rust-ota.service" "$work/src/meta-rust-ota/recipes-sota/rust-ota/files/systemd/rust-ota.service"
+	(cd "$work"/build/package/tmp/work && find . -path '*/packages-split/*' \( -type f -o -type l \) | sed 's,.*packages-split/,,' | sort) > "$work/out/packages.txt"
+}
+
+refuses_dynamic_program() {
+	configure_real package qemux86-64 'RUST_OTA_BUILD = "prebuilt"' 'RUST_OTA_STATIC_PROGRAM = "/bin/true"' \
+		'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."'
+	if inside package "bitbake -c install rust-ota"; then
+		echo "a program that needs shared libraries was packaged"
+		return 1
+	fi
+	grep -o 'rust-ota is not static: it needs [^ ]* [^ ]*' "$work/out/package.log" | head -1
+}
+
+step_native() {
+	local recipe program
+	for recipe in ota-repo rust-ota; do
+		configure_real native qemux86-64 'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."'
+		inside native "bitbake $recipe-native" || { tail -20 "$work/out/native.log"; return 1; }
+		program=$(find "$work/build/native/tmp/sysroots-components" -name "$recipe" -type f | head -1)
+		printf '%s: %s\n' "$recipe-native" "$(grep -o 'Tasks Summary.*' "$work/out/native.log")"
+		"$program" --help | head -3
+	done
+}
+
+# Everything that building the image would do, in order, and nothing done.
+step_plan() {
+	local machine tasks
+	for machine in $machines; do
+		configure plan "$machine" "$common" "$rest_hidden" 'BB_NO_NETWORK = "1"'
+		inside plan "bitbake -n core-image-minimal" || { grep ERROR "$work/out/plan.log" | head; return 1; }
+		tasks=$(grep -o 'Attempted [0-9]* tasks' "$work/out/plan.log")
+		printf '%-16s %s; client: %s; aktualizr: %s\n' "$machine" "$tasks" \
+			"$(grep -oc 'rust-ota.*do_' "$work/out/plan.log")" "$(grep -c '/aktualizr/' "$work/out/plan.log" || true)"
+		cp "$work/out/plan.log" "$work/out/plan-$machine.log"
+		grep -q 'mc:rust-ota-musl:.*rust-ota_.*do_deploy' "$work/out/plan.log"
+		! grep -q '/aktualizr_git.bb' "$work/out/plan.log"
+	done
+}
+
+step_layer() {
+	local layers=$KAS_WORK_DIR dependencies
+	configure layer qemux86-64 "$common" "$rest_hidden" 'EXCLUDE_FROM_WORLD = "1"' \
+		'EXCLUDE_FROM_WORLD:pn-rust-ota = "0"' 'EXCLUDE_FROM_WORLD:pn-rust-ota-config = "0"' 'EXCLUDE_FROM_WORLD:pn-rust-ota-boot = "0"'
+	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it.
+	sed -i '/meta-rust-ota/d' "$work/build/layer/conf/bblayers.conf"
+	sed -i '/INHERIT += "rust-ota"/d; /BBMULTICONFIG/d; /rust-ota-systemd-boot.inc/d; /SOTA_MACHINE/d' "$work/build/layer/conf/local.conf"
+	dependencies="$layers/openembedded-core/meta $layers/meta-openembedded/meta-oe $layers/meta-openembedded/meta-python"
+	dependencies+=" $layers/meta-openembedded/meta-networking $layers/meta-openembedded/meta-filesystems $layers/meta-updater"
+	inside layer "yocto-check-layer --no-auto-dependency --dependency $dependencies -- $work/src/meta-rust-ota" || { tail -30 "$work/out/layer.log"; return 1; }
+	grep -E 'PASS|FAIL|SKIP|test_.* \.\.\.' "$work/out/layer.log" | tail -20
+	! grep -E '(FAIL|SKIPPED)' "$work/out/layer.log"
+}
+
+# configure NAME FILE[:VARIANT] LINE...: a build folder as kas makes it, with more lines for the check alone.
+configure() {
+	local name=$1 files=kas/${2//:/.yml:kas/}.yml
+	shift 2
+	mkdir -p "$work/build/$name"
+	KAS_BUILD_DIR=$work/build/$name "$work/venv/bin/kas" checkout "$files" > "$work/out/kas.log" 2>&1 || { tail "$work/out/kas.log"; return 1; }
+	{ printf 'DL_DIR = "%s"\n' "$work/downloads"; printf '%s\n' "$@"; } >> "$work/build/$name/conf/local.conf"
+}
+
+configure_real() {
+	configure "$1" "$2:dynamic" "$common" "$others_hidden" "$host_provides" "${@:3}"
+	host_layer
+	sed -i "s,^BBLAYERS ?= \" *\\\\*,&\n    $work/host \\\\," "$work/build/$1/conf/bblayers.conf"
+}
+
+# A layer of two recipes that hand the build host's own tools to bitbake.
+host_layer() {
+	mkdir -p "$work/host/conf" "$work/host/recipes-host/host"
+	cp "$work/src/scripts/yocto/host-layer.conf" "$work/host/conf/layer.conf"
+	cp "$work"/src/scripts/yocto/*-native.bb "$work/host/recipes-host/host/"
+}
+
+# inside NAME COMMAND: in the build folder, output to out/NAME.log.
+inside() {
+	(
+		export BITBAKEDIR=$KAS_WORK_DIR/bitbake
+		cd "$KAS_WORK_DIR/openembedded-core" || exit
+		set +u
+		# shellcheck source=/dev/null
+		. ./oe-init-build-env "$work/build/$1" > /dev/null
+		eval "$2"
+	) > "$work/out/$1.log" 2>&1
+}
