@@ -27,6 +27,8 @@ pub enum Error {
     Key { path: PathBuf, detail: String },
     /// Too few keys of a role are at hand to reach its threshold.
     MissingKeys { role: Role, threshold: u64, found: usize, folder: PathBuf },
+    /// All else was refreshed, but a role expires soon and its keys are elsewhere.
+    Overdue { role: Role, expires: String },
     /// A value has no canonical form.
     Canonical { detail: String },
     /// A Target of that name is published with other content.
@@ -92,6 +94,10 @@ impl fmt::Display for Error {
                 f,
                 "the {role} role needs signatures by {threshold} of its keys, {} has {found}: add the others with --keys FOLDER",
                 folder.display()
+            ),
+            Self::Overdue { role, expires } => write!(
+                f,
+                "the {role} role expires on {expires} and its keys are not at hand: refresh again with --keys FOLDER"
             ),
             Self::Canonical { detail } => write!(f, "cannot be signed: {detail}"),
             Self::TargetExists { name } => write!(

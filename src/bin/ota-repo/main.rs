@@ -3,15 +3,19 @@
 
 mod canonical;
 mod cli;
+mod device;
 mod error;
 mod files;
 mod init;
 mod keys;
 mod metadata;
 mod publish;
+mod refresh;
 mod repository;
+mod rotate;
 mod run;
 mod serve;
+mod show;
 mod target;
 mod time;
 mod tls;

@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::Serialize;
 use serde_json::Map;
 
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::metadata::{Head, Listing, MetaFile, Profile, Role, Root, Targets, sig
 use crate::repository::{Published, Settings, file_name, metadata_folder};
 use crate::time;
 
-/// What is to be signed anew. The timestamp always is.
+/// What is to be signed anew. A new snapshot follows from new targets, a new timestamp from a new snapshot.
 #[derive(Debug, Default)]
 pub struct Change {
     /// A new root, its version already counted up.
@@ -28,6 +29,8 @@ pub struct Change {
     pub targets: Option<Targets>,
     /// Sign the snapshot although no Target changed.
     pub snapshot: bool,
+    /// Sign the timestamp although the snapshot did not change.
+    pub timestamp: bool,
 }
 
 /// Who signs.
@@ -39,6 +42,7 @@ pub struct Signing<'a> {
     pub now: u64,
 }
 
+/// A name in the metadata folder, and what is to be there.
 type File = (String, Vec<u8>);
 
 /// Signs the first version of every role and publishes it.
@@ -54,11 +58,10 @@ pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
             targets: BTreeMap::new(),
             other: Map::new(),
         },
-        targets_bytes: Vec::new(),
     };
-    let mut files = vec![sign_root(signing, None, root)?];
     let change = Change { targets: Some(before.targets.clone()), ..Change::default() };
-    files.extend(sign_others(signing, &before, change)?);
+    let mut files = vec![signing.root(root, root)?];
+    files.extend(signing.others(&before, root, change)?);
     let folder = metadata_folder(dir);
     files::create_folder(&folder)?;
     write_in_order(&folder, &files)
@@ -67,16 +70,12 @@ pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
 /// Signs what changed, and publishes it.
 pub fn publish(dir: &Path, signing: &Signing, before: &Published, mut change: Change) -> Result<(), Error> {
     let root = change.root.take();
-    let mut after = before.clone();
-    let mut root_file = None;
-    if let Some(root) = root {
-        root_file = Some(sign_root(signing, Some(&before.root), &root)?);
-        after.root = root;
-    }
-    let mut files = sign_others_with(signing, &after, &before.root, change)?;
+    let mut files = signing.others(before, root.as_ref().unwrap_or(&before.root), change)?;
     // The others carry signatures of the old and of the new keys, so that they are in place before a reader may see
     // the root that asks for the new ones.
-    files.extend(root_file);
+    if let Some(root) = root {
+        files.push(signing.root(&before.root, &root)?);
+    }
     let folder = metadata_folder(dir);
     match signing.settings.profile {
         Profile::Tuf => write_in_order(&folder, &files),
@@ -84,89 +83,73 @@ pub fn publish(dir: &Path, signing: &Signing, before: &Published, mut change: Ch
     }
 }
 
-fn sign_root(signing: &Signing, old: Option<&Root>, new: &Root) -> Result<File, Error> {
-    let mut root = new.clone();
-    root.head.expires = expiry(signing, Role::Root);
-    let mut keys = signers(signing, Role::Root, new)?;
-    if let Some(old) = old {
-        add_missing(&mut keys, signers(signing, Role::Root, old)?);
+impl<'a> Signing<'a> {
+    /// A root, signed by enough of its own keys and of the one before.
+    fn root(&self, old: &Root, new: &Root) -> Result<File, Error> {
+        let mut root = new.clone();
+        root.head.expires = self.expiry(Role::Root);
+        let mut keys = self.keys(Role::Root, new)?;
+        add_missing(&mut keys, self.keys(Role::Root, old)?);
+        let bytes = sign(self.settings.profile, &root, &keys)?;
+        Ok((file_name(true, Role::Root, root.head.version), bytes))
     }
-    let bytes = sign(signing.settings.profile, &root, &keys)?;
-    Ok((file_name(true, Role::Root, root.head.version), bytes))
-}
 
-fn sign_others(signing: &Signing, before: &Published, change: Change) -> Result<Vec<File>, Error> {
-    sign_others_with(signing, before, &before.root, change)
-}
+    /// Targets, snapshot and timestamp, as far as they change, in the order of publication.
+    fn others(&self, before: &Published, root: &Root, change: Change) -> Result<Vec<File>, Error> {
+        let mut files = Vec::new();
+        let mut snapshot = before.snapshot.clone();
+        let mut timestamp = before.timestamp.clone();
+        let again = change.snapshot || change.targets.is_some();
+        if let Some(mut targets) = change.targets {
+            self.renew(&mut targets.head, before.targets.head.version, Role::Targets);
+            let file = self.signed(Role::Targets, &targets, before, root)?;
+            let meta = MetaFile::of(targets.head.version, &file);
+            snapshot.meta.insert("targets.json".to_string(), meta);
+            files.push((file_name(root.consistent_snapshot, Role::Targets, targets.head.version), file));
+        }
+        if again {
+            self.renew(&mut snapshot.head, before.snapshot.head.version, Role::Snapshot);
+            let file = self.signed(Role::Snapshot, &snapshot, before, root)?;
+            let meta = MetaFile::of(snapshot.head.version, &file);
+            timestamp.meta.insert("snapshot.json".to_string(), meta);
+            files.push((file_name(root.consistent_snapshot, Role::Snapshot, snapshot.head.version), file));
+        }
+        if again || change.timestamp {
+            self.renew(&mut timestamp.head, before.timestamp.head.version, Role::Timestamp);
+            let file = self.signed(Role::Timestamp, &timestamp, before, root)?;
+            files.push((file_name(root.consistent_snapshot, Role::Timestamp, 0), file));
+        }
+        Ok(files)
+    }
 
-/// Targets, snapshot and timestamp, as far as they change, in the order of publication.
-fn sign_others_with(
-    signing: &Signing,
-    before: &Published,
-    old_root: &Root,
-    change: Change,
-) -> Result<Vec<File>, Error> {
-    let mut files = Vec::new();
-    let again = change.snapshot || change.targets.is_some();
-    let mut targets =
-        (before.targets.head.version, MetaFile::of(before.targets.head.version, &before.targets_bytes));
-    let consistent = before.root.consistent_snapshot;
-    let mut add = |role: Role, head: &Head, bytes: Vec<u8>| {
-        let meta = MetaFile::of(head.version, &bytes);
-        files.push((file_name(consistent, role, head.version), bytes));
-        meta
-    };
-    let sign_role = |role, value: &dyn Signable| {
-        let mut keys = signers(signing, role, &before.root)?;
-        if let Ok(old) = signers(signing, role, old_root) {
+    /// A role's document, signed by the keys of the new root, and by those of the old one where they are at hand.
+    fn signed(
+        &self,
+        role: Role,
+        value: &impl Serialize,
+        before: &Published,
+        root: &Root,
+    ) -> Result<Vec<u8>, Error> {
+        let mut keys = self.keys(role, root)?;
+        if let Ok(old) = self.keys(role, &before.root) {
             add_missing(&mut keys, old);
         }
-        value.sign(signing.settings.profile, &keys)
-    };
-
-    if let Some(mut new) = change.targets {
-        renew(&mut new.head, before.targets.head.version, signing, Role::Targets);
-        let bytes = sign_role(Role::Targets, &new)?;
-        targets = (new.head.version, add(Role::Targets, &new.head, bytes));
+        sign(self.settings.profile, value, &keys)
     }
-    let mut timestamp = before.timestamp.clone();
-    if again {
-        let mut snapshot = before.snapshot.clone();
-        renew(&mut snapshot.head, before.snapshot.head.version, signing, Role::Snapshot);
-        snapshot.meta.insert("targets.json".to_string(), targets.1);
-        let bytes = sign_role(Role::Snapshot, &snapshot)?;
-        let meta = add(Role::Snapshot, &snapshot.head, bytes);
-        timestamp.meta.insert("snapshot.json".to_string(), meta);
+
+    fn renew(&self, head: &mut Head, before: u64, role: Role) {
+        head.version = before + 1;
+        head.expires = self.expiry(role);
     }
-    renew(&mut timestamp.head, before.timestamp.head.version, signing, Role::Timestamp);
-    let bytes = sign_role(Role::Timestamp, &timestamp)?;
-    add(Role::Timestamp, &timestamp.head, bytes);
-    Ok(files)
-}
 
-/// A role that can be signed whatever its type.
-trait Signable {
-    fn sign(&self, profile: Profile, keys: &[&Key]) -> Result<Vec<u8>, Error>;
-}
-
-impl<T: serde::Serialize> Signable for T {
-    fn sign(&self, profile: Profile, keys: &[&Key]) -> Result<Vec<u8>, Error> {
-        sign(profile, self, keys)
+    fn expiry(&self, role: Role) -> String {
+        time::format(self.now.saturating_add(self.settings.lifetime(role)))
     }
-}
 
-fn renew(head: &mut Head, before: u64, signing: &Signing, role: Role) {
-    head.version = before + 1;
-    head.expires = expiry(signing, role);
-}
-
-fn expiry(signing: &Signing, role: Role) -> String {
-    time::format(signing.now.saturating_add(signing.settings.lifetime(role)))
-}
-
-fn signers<'a>(signing: &Signing<'a>, role: Role, root: &Root) -> Result<Vec<&'a Key>, Error> {
-    let keys = root.roles.get(&role).cloned().unwrap_or_default();
-    signing.keyring.signers(role, &keys)
+    fn keys(&self, role: Role, root: &Root) -> Result<Vec<&'a Key>, Error> {
+        let keys = root.roles.get(&role).cloned().unwrap_or_default();
+        self.keyring.signers(role, &keys)
+    }
 }
 
 fn add_missing<'a>(keys: &mut Vec<&'a Key>, more: Vec<&'a Key>) {

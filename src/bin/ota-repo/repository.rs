@@ -94,8 +94,6 @@ pub struct Published {
     pub timestamp: Listing,
     pub snapshot: Listing,
     pub targets: Targets,
-    /// The targets file, which a new snapshot describes again when it did not change.
-    pub targets_bytes: Vec<u8>,
 }
 
 impl Published {
@@ -109,11 +107,9 @@ impl Published {
         let name = |role, version| folder.join(file_name(root.consistent_snapshot, role, version));
         let snapshot_version = listed(&folder, &timestamp, Role::Snapshot)?;
         let snapshot: Listing = signed(&name(Role::Snapshot, snapshot_version))?;
-        let targets_path = name(Role::Targets, listed(&folder, &snapshot, Role::Targets)?);
-        let targets_bytes = files::read(&targets_path)?;
-        let targets: Envelope<Targets> =
-            serde_json::from_slice(&targets_bytes).map_err(|e| Error::content(&targets_path, e))?;
-        Ok(Self { root, timestamp, snapshot, targets: targets.signed, targets_bytes })
+        let targets_version = listed(&folder, &snapshot, Role::Targets)?;
+        let targets: Targets = signed(&name(Role::Targets, targets_version))?;
+        Ok(Self { root, timestamp, snapshot, targets })
     }
 }
 

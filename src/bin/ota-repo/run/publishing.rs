@@ -1,0 +1,164 @@
+//! Runs the commands that make a repository and publish in it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::{DAY, lifetime, pairs, print_json, threshold};
+use crate::cli::{Init, Refresh, Show, TargetAdd, TargetList, TargetRemove};
+use crate::error::Error;
+use crate::init;
+use crate::keys::MAKE_RSA;
+use crate::metadata::{Profile, Role, Target};
+use crate::refresh;
+use crate::repository::{Published, Settings, metadata_folder};
+use crate::show;
+use crate::target::{self, Addition};
+use crate::time;
+use crate::treehub::Wanted;
+
+/// Lifetimes without `--expires`, in days.
+const LIFETIMES: [(Role, u64); 4] =
+    [(Role::Root, 365), (Role::Targets, 365), (Role::Snapshot, 90), (Role::Timestamp, 30)];
+
+pub fn init(args: Init) -> Result<(), Error> {
+    let profile = match args.profile.as_str() {
+        "tuf" => Profile::Tuf,
+        "ats" => Profile::Ats,
+        other => {
+            return Err(Error::option("--profile", format!("{other:?}: use tuf or ats")));
+        }
+    };
+    let given = pairs("--key", &args.key, |path| Ok(PathBuf::from(path)))?;
+    check_key_type(&args.key_type, &given)?;
+    let mut expires = BTreeMap::from(LIFETIMES.map(|(role, days)| (role, days * DAY)));
+    expires.extend(pairs("--expires", &args.expires, lifetime)?);
+    let plan = init::Plan {
+        settings: Settings::new(profile, expires),
+        threshold: pairs("--threshold", &args.threshold, threshold)?.into_iter().collect(),
+        given,
+        now: time::now(),
+        dir: args.dir,
+        keys: args.keys,
+    };
+    let private = init::init(&plan)?;
+    let root = metadata_folder(&plan.dir).join("1.root.json");
+    if args.json {
+        print_json(&json!({"dir": plan.dir, "keys": private, "root": root}));
+    } else {
+        println!("repository   {}  (publish this folder)", plan.dir.display());
+        println!("keys         {}  (keep this folder secret, and a copy of it safe)", private.display());
+        println!("first root   {}  (goes into every device's image)", root.display());
+    }
+    Ok(())
+}
+
+fn check_key_type(key_type: &str, given: &[(Role, PathBuf)]) -> Result<(), Error> {
+    match key_type {
+        "ed25519" => Ok(()),
+        "rsa" => match Role::ALL.iter().find(|role| !given.iter().any(|(own, _)| own == *role)) {
+            None => Ok(()),
+            Some(role) => Err(Error::option(
+                "--key-type rsa",
+                format!(
+                    "RSA keys are not made here: make one with `{}` and give it with --key {role}=FILE, likewise for the other roles",
+                    MAKE_RSA
+                ),
+            )),
+        },
+        other => Err(Error::option("--key-type", format!("{other:?}: use ed25519 or rsa"))),
+    }
+}
+
+pub fn target_add(args: TargetAdd) -> Result<(), Error> {
+    let wanted = match (args.r#ref, args.commit) {
+        (Some(name), None) => Wanted::Ref(name),
+        (None, Some(commit)) => Wanted::Commit(commit),
+        _ => {
+            return Err(Error::option("--ref or --commit", "give exactly one of them"));
+        }
+    };
+    let addition = Addition {
+        source: args.ostree_repo,
+        wanted,
+        name: args.name,
+        version: args.version,
+        hardware_ids: args.hardware_id,
+        tags: args.tag,
+        custom: args.custom,
+    };
+    let added = target::add(&args.dir, &args.keys, &addition)?;
+    if args.json {
+        print_json(&json!({"target": added.target, "commit": added.commit, "changed": added.changed}));
+    } else if added.changed {
+        println!("published Target {} (commit {})", added.target, added.commit);
+    } else {
+        println!("Target {} was published before, nothing changed", added.target);
+    }
+    Ok(())
+}
+
+pub fn target_remove(args: &TargetRemove) -> Result<(), Error> {
+    if args.targets.is_empty() {
+        return Err(Error::option("TARGET", "name at least one"));
+    }
+    target::remove(&args.dir, &args.keys, &args.targets)?;
+    for name in &args.targets {
+        println!("removed Target {name}");
+    }
+    Ok(())
+}
+
+pub fn target_list(args: &TargetList) -> Result<(), Error> {
+    let published = Published::load(&args.dir)?;
+    let targets: Vec<_> = published.targets.targets.iter().collect();
+    if args.json {
+        let list = targets.iter().map(|(name, target)| describe(name, target));
+        print_json(&list.collect());
+        return Ok(());
+    }
+    for (name, target) in targets {
+        let described = describe(name, target);
+        let words = |key: &str| {
+            let list = described[key].as_array().cloned().unwrap_or_default();
+            let words: Vec<_> = list.iter().filter_map(Value::as_str).collect();
+            words.join(",")
+        };
+        println!(
+            "{name}  hardware ids {}  tags {}  commit {}",
+            words("hardwareIds"),
+            words("tags"),
+            described["commit"].as_str().unwrap_or("-")
+        );
+    }
+    Ok(())
+}
+
+/// A Target as a script reads it: its custom object with its full name and commit.
+fn describe(name: &str, target: &Target) -> Value {
+    let mut object = target.custom.clone();
+    object.insert("target".to_string(), json!(name));
+    object.insert("commit".to_string(), json!(target.hashes.get("sha256")));
+    Value::Object(object)
+}
+
+pub fn refresh(args: &Refresh) -> Result<(), Error> {
+    let refreshed = refresh::refresh(&args.dir, &args.keys, args.all)?;
+    let names: Vec<_> = refreshed.roles.iter().map(|role| role.name()).collect();
+    println!("signed again: {}", names.join(", "));
+    match refreshed.overdue.into_iter().next() {
+        None => Ok(()),
+        Some((role, expires)) => Err(Error::Overdue { role, expires }),
+    }
+}
+
+pub fn show(args: &Show) -> Result<(), Error> {
+    let summary = show::summary(&args.dir, time::now())?;
+    if args.json {
+        print_json(&summary);
+    } else {
+        print!("{}", show::text(&summary));
+    }
+    Ok(())
+}

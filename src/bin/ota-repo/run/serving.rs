@@ -1,0 +1,120 @@
+//! Runs the commands that bring devices and a repository together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{MAX_DAYS, print_json};
+use crate::cli::{DeviceConfig, Serve, Tls};
+use crate::device::{self, Device};
+use crate::error::Error;
+use crate::repository::private_folders;
+use crate::serve::{self, TlsFiles};
+use crate::tls::{Authority, Folder};
+
+pub fn tls(args: &Tls) -> Result<(), Error> {
+    if args.days == 0 || args.days > MAX_DAYS {
+        return Err(Error::option("--days", format!("use 1 to {MAX_DAYS}")));
+    }
+    let folder = tls_folder(&args.dir, args.keys.as_ref())?;
+    let root = folder.root();
+    let authority = Authority::open(folder, args.days)?;
+    let server = match args.host.as_slice() {
+        [] => None,
+        hosts => Some(authority.server(hosts)?),
+    };
+    let mut devices = BTreeMap::new();
+    for id in &args.device {
+        devices.insert(id, authority.device(id)?);
+    }
+    if args.json {
+        print_json(&json!({"root": root, "server": server, "devices": devices}));
+        return Ok(());
+    }
+    println!("authority    {}", root.display());
+    if let Some(server) = server {
+        println!("server       {}", server.display());
+    }
+    for (id, folder) in devices {
+        println!("device       {id}: {}", folder.display());
+    }
+    Ok(())
+}
+
+pub fn serve(args: Serve) -> Result<(), Error> {
+    let tls = serve_tls(&args)?;
+    serve::serve(&serve::Options {
+        dir: args.dir,
+        listen: args.listen,
+        tls,
+        log: args.log,
+        quiet: args.quiet,
+    })
+}
+
+fn serve_tls(args: &Serve) -> Result<Option<TlsFiles>, Error> {
+    let mut files = None;
+    if args.tls {
+        let folder = tls_folder(&args.dir, args.keys.as_ref())?;
+        if !folder.server_certificate().exists() {
+            return Err(Error::option(
+                "--tls",
+                format!(
+                    "no certificate in {}: make one with `ota-repo tls {} --host NAME`",
+                    folder.path.display(),
+                    args.dir.display()
+                ),
+            ));
+        }
+        files = Some(TlsFiles {
+            certificate: folder.server_certificate(),
+            key: folder.server_key(),
+            client_ca: Some(folder.root()),
+        });
+    }
+    match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => {
+            files = Some(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: files.and_then(|files| files.client_ca),
+            });
+        }
+        (None, None) => {}
+        _ => return Err(Error::option("--tls-cert and --tls-key", "give both")),
+    }
+    if let Some(path) = &args.client_ca {
+        let files =
+            files.as_mut().ok_or_else(|| Error::option("--client-ca", "needs --tls-cert and --tls-key"))?;
+        files.client_ca = Some(path.clone());
+    }
+    Ok(files)
+}
+
+fn tls_folder(dir: &Path, keys: Option<&PathBuf>) -> Result<Folder, Error> {
+    let given: Vec<_> = keys.into_iter().cloned().collect();
+    Ok(Folder::of(&private_folders(dir, &given)?[0]))
+}
+
+pub fn device_config(args: DeviceConfig) -> Result<(), Error> {
+    let folder = tls_folder(&args.dir, args.keys.as_ref())?;
+    let device = Device {
+        server: args.server,
+        hardware_id: args.hardware_id,
+        tags: args.tag,
+        id: args.device,
+        polling_sec: args.polling_sec,
+    };
+    let list = device::device_files(&args.dir, &folder, &device)?;
+    match &args.out {
+        Some(out) => {
+            device::write(out, &list)?;
+            for file in &list {
+                println!("{}", out.join(&file.path).display());
+            }
+        }
+        None => print!("{}", device::text(&list)),
+    }
+    Ok(())
+}
