@@ -2,6 +2,9 @@
 //!
 //! Data flows one way: settings and stored facts go in, a plan is made in pure code, the agent carries it out.
 
+// No panic on anything that came from outside; tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod agent;
 pub mod boot;
 pub mod cli;

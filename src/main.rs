@@ -1,5 +1,8 @@
 //! The device's binary: argv to a command to an exit code.
 
+// No panic on anything that came from outside; tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

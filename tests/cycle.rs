@@ -1,6 +1,6 @@
 //! The whole cycle on a real sysroot, against a real server with TLS and client certificates.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! The client against metadata that python-tuf and securesystemslib signed: an independent implementation, with all
 //! three key types, thresholds above one, consistent snapshots and root rotation.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs)]
 
 mod common;
 #[path = "common/python.rs"]

@@ -1,6 +1,6 @@
 //! A whole small world for black-box tests: an OSTree build repository, a signed repository served over TLS with
 //! client certificates, and a device's sysroot, state and boot environment in a folder.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code, missing_docs)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

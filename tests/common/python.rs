@@ -1,5 +1,5 @@
 //! Python with python-tuf, in a virtual environment in the cache, made when it is missing.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code, missing_docs)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! What the tests of `ota-repo` share: a workshop with a folder, an OSTree repository and the tool; a running server;
 //! and Python with python-tuf, the independent judge.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #![allow(dead_code)]
 

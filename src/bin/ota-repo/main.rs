@@ -1,6 +1,9 @@
 //! `ota-repo`: makes keys, signs a repository of OSTree Targets, publishes it as plain files, and serves them for
 //! development. A team that has a folder and any static web server needs no other backend.
 
+// No panic on anything that came from outside; tests may.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod canonical;
 mod cli;
 mod device;
