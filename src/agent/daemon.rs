@@ -9,7 +9,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{Agent, AgentError, Outcome, Progress, Step};
-use crate::decide::Request;
+use crate::decide::{Request, Stay};
+use crate::store::StoreError;
 
 /// The longest wait after repeated errors, as a multiple of the polling interval.
 const MOST_BACKOFF: u32 = 16;
@@ -19,8 +20,9 @@ pub fn run(agent: &Agent) -> Result<u8, AgentError> {
     let bell = stop_on_signals(agent)?;
     notify("READY=1");
     let mut failures: u32 = 0;
+    let mut finalized = false;
     while !agent.stopping() {
-        match turn(agent) {
+        match turn(agent, &mut finalized) {
             Ok(Turn::Stay) => failures = 0,
             Ok(Turn::Reboot) => {
                 notify("STOPPING=1");
@@ -28,6 +30,8 @@ pub fn run(agent: &Agent) -> Result<u8, AgentError> {
                 return Ok(0);
             }
             Err(_) if agent.stopping() => break,
+            // A person is at work: not an error, and no reason to come later than usual.
+            Err(AgentError::Store(error @ StoreError::Locked { .. })) => log::info!("{error}"),
             Err(error) => {
                 failures = failures.saturating_add(1);
                 log::error!("{error}");
@@ -69,13 +73,17 @@ enum Turn {
     Reboot,
 }
 
-/// One turn. The lock is held only while it works, so that a person can work beside the service.
-fn turn(agent: &Agent) -> Result<Turn, AgentError> {
+/// One turn. The lock is held only while it works, so that a person can work beside the service. What this boot came
+/// to is settled once, before the first check: nothing is updated from a system that has not been judged.
+fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
     let working = agent.locked("daemon")?;
-    match working.finalize()? {
-        Outcome::NothingPending => {}
-        Outcome::RebootNeeded(target) => return Ok(wait_for_reboot(agent, &target.name)),
-        other => log::info!("{other}"),
+    if !*finalized {
+        match working.finalize()? {
+            Outcome::NothingPending => {}
+            Outcome::RebootNeeded(target) => return Ok(wait_for_reboot(agent, &target.name)),
+            other => log::info!("{other}"),
+        }
+        *finalized = true;
     }
     notify("STATUS=Checking for updates");
     let mut progress = Progress::new();
@@ -86,16 +94,15 @@ fn turn(agent: &Agent) -> Result<Turn, AgentError> {
         ));
         progress.show(&transfer);
     })?;
-    let text = outcome.to_string();
-    notify(&format!("STATUS={text}"));
-    match outcome {
-        Outcome::Installed(target) => Ok(wait_for_reboot(agent, &target.name)),
-        Outcome::Stayed { .. } => {
-            log::debug!("{text}");
-            Ok(Turn::Stay)
+    notify(&format!("STATUS={outcome}"));
+    Ok(match &outcome {
+        Outcome::Installed(target) => wait_for_reboot(agent, &target.name),
+        Outcome::Stayed { plan: Stay::Pending(target), .. } => wait_for_reboot(agent, &target.name),
+        _ => {
+            log::debug!("{outcome}");
+            Turn::Stay
         }
-        _ => Ok(Turn::Stay),
-    }
+    })
 }
 
 fn wait_for_reboot(agent: &Agent, name: &str) -> Turn {
