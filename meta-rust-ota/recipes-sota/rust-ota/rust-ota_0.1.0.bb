@@ -65,6 +65,8 @@ PACKAGE_BEFORE_PN = "${PN}-boot-confirm ${PN}-timer ${PN}-resource-control ${PN}
 # The class asks for SYSTEMD_AUTO_ENABLE:<package> first and then for the plain variable, so the plain one is what is set
 # here. A `SYSTEMD_AUTO_ENABLE:${PN} ?=` would win over the user's own line.
 SYSTEMD_AUTO_ENABLE ?= "${@rust_ota_auto_enable(d)}"
+# BitBake does not see which names the function reads, so the value itself must make the package anew.
+SYSTEMD_AUTO_ENABLE[vardepvalue] = "${SYSTEMD_AUTO_ENABLE}"
 SYSTEMD_PACKAGES = "${PN} ${PN}-boot-confirm ${PN}-timer"
 SYSTEMD_SERVICE:${PN} = "rust-ota.service"
 
