@@ -35,7 +35,7 @@ fn init_keeps_secrets_apart() {
     let keys = workshop.path("ota.keys");
     assert_eq!(mode(&keys), 0o700);
     let files: Vec<_> = fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 7, "six keys and the settings: {files:?}");
+    assert_eq!(files.len(), 9, "six keys, settings, root and timestamp: {files:?}");
     assert!(files.iter().all(|path| mode(path) == 0o600), "{files:?}");
     assert_eq!(mode(&workshop.path("ota/repo/timestamp.json")), 0o644);
     let names: Vec<_> = published(&workshop).into_keys().collect();
@@ -118,7 +118,10 @@ fn target_add_refuses_bad_values() {
         (format!("{start} --commit {} --name b --version 1 {end}", "0".repeat(64)), "cannot load the commit"),
         (format!("{start} --ref main --name b --version 1 {end} --custom a"), "is not KEY=JSON"),
         (format!("{start} --ref main --name b --version 1 {end} --custom a=b"), "the value of a is no JSON"),
-        (format!("{start} --ref main --name b --version 1 {end} --custom a=1.5"), "no whole number"),
+        (
+            format!("{start} --ref main --name b --version 1 {end} --custom a=1.5"),
+            "the value of a cannot be signed: the number 1.5",
+        ),
         (format!("{start} --ref main --name b --version 1 {end} --custom version=1"), "an option of its own"),
         (format!("target add ota --ostree-repo none --ref main --name b --version 1 {end}"), "cannot open"),
         (
@@ -164,7 +167,9 @@ fn keys_that_are_elsewhere_are_asked_for() {
     workshop.ok("rotate ota timestamp --keys ota.keys --keys safe");
     // Root alone needs only root keys.
     fs::create_dir(workshop.path("desk")).unwrap();
-    fs::copy(keys.join("settings.json"), workshop.path("desk/settings.json")).unwrap();
+    for name in ["settings.json", "root.json"] {
+        fs::copy(keys.join(name), workshop.path("desk").join(name)).unwrap();
+    }
     workshop.ok("rotate ota root --keys desk --keys safe");
     assert!(workshop.refused("refresh ota --keys none").contains("no keys and settings in none"));
     let list = workshop.json("keys list ota --json");
@@ -338,6 +343,45 @@ fn tls_keeps_what_it_made() {
     assert!(workshop.refused("serve none").contains("none holds no published repository"));
     let bad = workshop.refused("serve ota --tls-cert ota.keys/tls/root.key --tls-key ota.keys/tls/root.key");
     assert!(bad.contains("root.key: holds no certificate"), "{bad}");
+}
+
+/// Whoever can write into the published folder must not get a signature by waiting for the next one.
+#[test]
+fn what_was_changed_in_the_published_folder_is_not_signed_again() {
+    let workshop = Workshop::new("tampered");
+    workshop.published("");
+    let repo = workshop.path("ota/repo");
+    let replace = |name: &str, bytes: &[u8]| fs::write(repo.join(name), bytes).unwrap();
+    let old = published(&workshop);
+    workshop.ok("refresh ota --all");
+    workshop.ok("rotate ota root");
+    let new = published(&workshop);
+    // Another repository's files, well signed by its own keys.
+    workshop.ok("init evil");
+    let foreign = |name: &str| fs::read(workshop.path("evil/repo").join(name)).unwrap();
+    let other_tag = String::from_utf8(new["3.targets.json"].clone()).unwrap().replace("main", "evil");
+
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("3.targets.json", other_tag.into_bytes(), "3.targets.json"),
+        ("3.targets.json", foreign("1.targets.json"), "3.targets.json"),
+        ("timestamp.json", old["timestamp.json"].clone(), "timestamp.json"),
+        ("timestamp.json", foreign("timestamp.json"), "timestamp.json"),
+        ("2.root.json", foreign("1.root.json"), "2.root.json"),
+        ("3.root.json", foreign("1.root.json"), "3.root.json"),
+    ];
+    for (name, bytes, named) in cases {
+        replace(name, &bytes);
+        for words in ["refresh ota --all", "rotate ota timestamp", "target remove ota board-1"] {
+            let text = workshop.refused(words);
+            assert!(text.contains(named) && text.contains("It is not signed again"), "{name}: {text}");
+        }
+        match new.get(name) {
+            Some(bytes) => replace(name, bytes),
+            None => fs::remove_file(repo.join(name)).unwrap(),
+        }
+        assert_eq!(published(&workshop), new, "{name}");
+    }
+    workshop.ok("refresh ota --all");
 }
 
 #[test]

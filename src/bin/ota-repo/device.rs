@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use rust_ota::tuf::Profile;
+
 use crate::error::Error;
 use crate::files;
-use crate::metadata::Profile;
 use crate::repository::{Published, file_name, metadata_folder};
 use crate::tls::Folder;
 
@@ -115,10 +116,7 @@ fn fragment(profile: Profile, device: &Device) -> String {
     if !device.tags.is_empty() {
         out.push_str(&format!("\n[pacman]\ntags = \"{}\"\n", device.tags.join(",")));
     }
-    let metadata = match profile {
-        Profile::Tuf => "tuf",
-        Profile::Ats => "ats",
-    };
+    let metadata = profile.name();
     out.push_str(&format!("\n[rust_ota]\nmetadata = \"{metadata}\"\nroot = \"/{ROOT}\"\n"));
     out
 }

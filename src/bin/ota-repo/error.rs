@@ -23,6 +23,8 @@ pub enum Error {
     Exists { path: PathBuf, advice: &'static str },
     /// Another `ota-repo` works on this repository.
     Locked { path: PathBuf },
+    /// A published file is not what was signed last.
+    Untrusted { path: PathBuf, detail: String },
     /// A private key cannot be read or used.
     Key { path: PathBuf, detail: String },
     /// Too few keys of a role are at hand to reach its threshold.
@@ -89,6 +91,11 @@ impl fmt::Display for Error {
             Self::Locked { path } => {
                 write!(f, "another ota-repo is changing {}: wait for it and try again", path.display())
             }
+            Self::Untrusted { path, detail } => write!(
+                f,
+                "{}: {detail}. It is not signed again: put back what was published last",
+                path.display()
+            ),
             Self::Key { path, detail } => write!(f, "key {}: {detail}", path.display()),
             Self::MissingKeys { role, threshold, found, folder } => write!(
                 f,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rust_ota::tuf::Profile;
 use serde_json::Map;
 
 use crate::error::Error;
 use crate::files;
 use crate::keys::{Key, Keyring};
-use crate::metadata::{Head, Profile, Role, RoleKeys, Root};
+use crate::metadata::{Head, Role, RoleKeys, Root};
 use crate::publish::{Signing, first};
 use crate::repository::{Settings, lock, metadata_folder, private_folders};
 use crate::treehub;
@@ -41,7 +42,7 @@ pub fn init(plan: &Plan) -> Result<PathBuf, Error> {
     plan.settings.save(&private)?;
     treehub::create(&plan.dir)?;
     let signing = Signing { settings: &plan.settings, keyring: &keyring, now: plan.now };
-    first(&plan.dir, &signing, &root)?;
+    first(&plan.dir, &private, &signing, &root)?;
     Ok(private)
 }
 

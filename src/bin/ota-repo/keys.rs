@@ -9,14 +9,14 @@ use ed25519_dalek::{Signer, SigningKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::rsa::KeyPair as RsaKeyPair;
 use ring::signature::RSA_PSS_SHA256;
+use rust_ota::tuf::{Profile, to_hex};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
-use crate::canonical::canonical;
 use crate::error::Error;
 use crate::files;
-use crate::metadata::{KeyValue, Profile, PublicKey, Role, RoleKeys, Signature, hex, sha256_hex, to_value};
+use crate::metadata::{KeyValue, PublicKey, Role, RoleKeys, Signature, canonical, sha256_hex, to_value};
 
 /// How a user makes an RSA key: nothing that this tool links makes one.
 pub const MAKE_RSA: &str = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out root-rsa.pem";
@@ -109,7 +109,7 @@ impl Key {
             }
         };
         let (method, sig) = match profile {
-            Profile::Tuf => (None, hex(&signature)),
+            Profile::Tuf => (None, to_hex(&signature)),
             Profile::Ats => (Some(self.scheme().to_string()), base64(&signature)),
         };
         Ok(Signature { keyid: self.id(profile)?, method, sig })
@@ -118,7 +118,7 @@ impl Key {
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let bad = |detail: String| Error::Key { path: path.to_path_buf(), detail };
         let (private, public) = if let Ok(key) = SigningKey::from_pkcs8_pem(text) {
-            let public = hex(key.verifying_key().as_bytes());
+            let public = to_hex(key.verifying_key().as_bytes());
             (Private::Ed25519(Box::new(key)), public)
         } else {
             let der = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).map_err(|_| bad(explain(text)))?;

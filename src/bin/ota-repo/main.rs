@@ -4,7 +4,6 @@
 // No panic on anything that came from outside; tests may.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod canonical;
 mod cli;
 mod device;
 mod error;
@@ -23,6 +22,7 @@ mod target;
 mod time;
 mod tls;
 mod treehub;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -4,23 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use rust_ota::tuf::canonical::{Canonical, Form};
+use rust_ota::tuf::{Profile, to_hex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::canonical::canonical;
 use crate::error::Error;
 use crate::keys::Key;
-
-/// The dialect of the metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// TUF 1.0: hex signatures, schemes, key ids over the key object, versioned names.
-    Tuf,
-    /// What Uptane and Foundries servers speak: base64, methods, key ids over the public string, plain names.
-    Ats,
-}
 
 /// A role of the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -220,19 +211,24 @@ pub fn sign(profile: Profile, signed: &impl Serialize, keys: &[&Key]) -> Result<
     }
 }
 
+/// The bytes that a signature or a key id of this profile is computed over.
+pub fn canonical(profile: Profile, value: &Value) -> Result<Vec<u8>, Error> {
+    let form = match profile {
+        Profile::Tuf => Form::Olpc,
+        Profile::Ats => Form::Ascii,
+    };
+    let document = serde_json::to_vec(value).map_err(no_json)?;
+    Ok(Canonical::new(&document, form).map_err(no_json)?.document().to_vec())
+}
+
 /// A serialised value.
 pub fn to_value(value: &impl Serialize) -> Result<Value, Error> {
     serde_json::to_value(value).map_err(no_json)
 }
 
-/// Lower-case hex of bytes.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Lower-case hex of the SHA-256 of bytes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    to_hex(&Sha256::digest(bytes))
 }
 
 fn no_json(error: serde_json::Error) -> Error {

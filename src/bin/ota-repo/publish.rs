@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rust_ota::tuf::Profile;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use serde_json::Map;
@@ -16,9 +17,10 @@ use serde_json::Map;
 use crate::error::Error;
 use crate::files;
 use crate::keys::{Key, Keyring};
-use crate::metadata::{Head, Listing, MetaFile, Profile, Role, Root, Targets, sign};
-use crate::repository::{Published, Settings, file_name, metadata_folder};
+use crate::metadata::{Head, Listing, MetaFile, Role, Root, Targets, sign};
+use crate::repository::{Published, Repository, Settings, file_name, metadata_folder};
 use crate::time;
+use crate::verify;
 
 /// What is to be signed anew. A new snapshot follows from new targets, a new timestamp from a new snapshot.
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ pub struct Signing<'a> {
 type File = (String, Vec<u8>);
 
 /// Signs the first version of every role and publishes it.
-pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
+pub fn first(dir: &Path, private: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
     let profile = signing.settings.profile;
     let listing = |role| Listing { head: Head::new(profile, role), meta: BTreeMap::new(), other: Map::new() };
     let before = Published {
@@ -63,12 +65,20 @@ pub fn first(dir: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
     let mut files = vec![signing.root(root, root)?];
     files.extend(signing.others(&before, root, change)?);
     let folder = metadata_folder(dir);
+    verify::remember_root(private, &files[0].1)?;
     files::create_folder(&folder)?;
-    write_in_order(&folder, &files)
+    write_in_order(&folder, &files)?;
+    verify::remember_timestamp(dir, private)
 }
 
 /// Signs what changed, and publishes it.
-pub fn publish(dir: &Path, signing: &Signing, before: &Published, mut change: Change) -> Result<(), Error> {
+pub fn publish(
+    repository: &Repository,
+    signing: &Signing,
+    before: &Published,
+    mut change: Change,
+) -> Result<(), Error> {
+    let dir = &repository.dir;
     let root = change.root.take();
     let mut files = signing.others(before, root.as_ref().unwrap_or(&before.root), change)?;
     // The others carry signatures of the old and of the new keys, so that they are in place before a reader may see
@@ -78,9 +88,10 @@ pub fn publish(dir: &Path, signing: &Signing, before: &Published, mut change: Ch
     }
     let folder = metadata_folder(dir);
     match signing.settings.profile {
-        Profile::Tuf => write_in_order(&folder, &files),
-        Profile::Ats => write_by_exchange(dir, &folder, &files),
+        Profile::Tuf => write_in_order(&folder, &files)?,
+        Profile::Ats => write_by_exchange(dir, &folder, &files)?,
     }
+    verify::remember_timestamp(dir, &repository.private[0])
 }
 
 impl<'a> Signing<'a> {

@@ -21,7 +21,7 @@ pub struct Refreshed {
 /// but root in any case.
 pub fn refresh(dir: &Path, keys: &[PathBuf], all: bool) -> Result<Refreshed, Error> {
     let repository = Repository::open(dir, keys)?;
-    let published = Published::load(dir)?;
+    let published = repository.published()?;
     let keyring = repository.keyring()?;
     let horizon = time::now() + repository.settings.lifetime(Role::Timestamp);
     let mut refreshed = Refreshed::default();

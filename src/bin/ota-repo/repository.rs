@@ -5,13 +5,16 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use rust_ota::tuf::Profile;
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::files;
 use crate::keys::Keyring;
-use crate::metadata::{Envelope, Listing, Profile, Role, Root, Targets};
+use crate::metadata::{Envelope, Listing, Role, Root, Targets};
+use crate::verify::verify;
 
 const SETTINGS: &str = "settings.json";
 const SETTINGS_VERSION: u32 = 1;
@@ -21,6 +24,7 @@ const SETTINGS_VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub version: u32,
+    #[serde(with = "profile_name")]
     pub profile: Profile,
     /// Lifetime of each role in seconds.
     pub expires: BTreeMap<Role, u64>,
@@ -81,6 +85,17 @@ impl Repository {
         Ok(Self { dir: dir.to_path_buf(), settings: Settings::load(&private[0])?, private, _lock: lock })
     }
 
+    /// What is published, after a check that it is what was signed.
+    pub fn published(&self) -> Result<Published, Error> {
+        let trusted = verify(&self.dir, &self.private[0], self.settings.profile)?;
+        Ok(Published {
+            root: parse(&self.dir, &trusted.root)?,
+            timestamp: parse(&self.dir, &trusted.timestamp)?,
+            snapshot: parse(&self.dir, &trusted.snapshot)?,
+            targets: parse(&self.dir, &trusted.targets)?,
+        })
+    }
+
     /// Every private key at hand.
     pub fn keyring(&self) -> Result<Keyring, Error> {
         Keyring::load(self.settings.profile, &self.private)
@@ -97,7 +112,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// Reads what is published: root by its highest version, the others from the timestamp down.
+    /// Reads what is published, unchecked: root by its highest version, the others from the timestamp down.
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let folder = metadata_folder(dir);
         let version =
@@ -176,6 +191,27 @@ fn listed(folder: &Path, listing: &Listing, role: Role) -> Result<u64, Error> {
     })
 }
 
-fn signed<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    Ok(files::read_json::<Envelope<T>>(path)?.signed)
+fn signed<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    parse(path, &files::read(path)?)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    let envelope: Envelope<T> = serde_json::from_slice(bytes).map_err(|e| Error::content(path, e))?;
+    Ok(envelope.signed)
+}
+
+/// A profile by its name.
+mod profile_name {
+    use rust_ota::tuf::Profile;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(profile: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(profile.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Profile, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Profile::from_name(&name).ok_or_else(|| D::Error::custom(format!("profile {name:?} is not known")))
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::keys::{Key, Keyring};
 use crate::metadata::{Role, Root};
 use crate::publish::{Change, Signing, publish};
-use crate::repository::{Published, Repository};
+use crate::repository::Repository;
 use crate::time;
 
 /// A change of one role's keys.
@@ -37,7 +37,7 @@ pub struct Rotated {
 /// Makes and publishes root N+1, and signs again what the old keys had signed.
 pub fn rotate(dir: &Path, keys: &[PathBuf], rotation: &Rotation) -> Result<Rotated, Error> {
     let repository = Repository::open(dir, keys)?;
-    let published = Published::load(dir)?;
+    let published = repository.published()?;
     let mut keyring = repository.keyring()?;
     let mut root = published.root.clone();
     root.head.version += 1;
@@ -56,7 +56,7 @@ pub fn rotate(dir: &Path, keys: &[PathBuf], rotation: &Rotation) -> Result<Rotat
         timestamp: rotation.role == Role::Timestamp,
     };
     let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
-    publish(dir, &signing, &published, change)?;
+    publish(&repository, &signing, &published, change)?;
     Ok(Rotated { root_version, added, removed })
 }
 

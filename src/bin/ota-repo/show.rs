@@ -60,7 +60,7 @@ pub fn text(summary: &Value) -> String {
 /// Which keys sign which role, and where the private halves are.
 pub fn keys(dir: &Path, private: &[PathBuf]) -> Result<Vec<Value>, Error> {
     let repository = Repository::open(dir, private)?;
-    let published = Published::load(dir)?;
+    let published = repository.published()?;
     let keyring = repository.keyring()?;
     let mut list = Vec::new();
     for (id, public) in &published.root.keys {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rust_ota::tuf::Profile;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::metadata::Target;
+use crate::metadata::{Target, canonical};
 use crate::publish::{Change, Signing, publish};
 use crate::repository::{Published, Repository};
 use crate::time;
@@ -42,7 +43,7 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
     check(addition)?;
     let custom = custom(addition)?;
     let repository = Repository::open(dir, keys)?;
-    let published = Published::load(dir)?;
+    let published = repository.published()?;
     let source = Source::find(&addition.source, &addition.wanted)?;
     let name = format!("{}-{}", addition.name, addition.version);
     let target =
@@ -66,7 +67,7 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
 /// Takes Targets out of the metadata, by their full names.
 pub fn remove(dir: &Path, keys: &[PathBuf], names: &[String]) -> Result<(), Error> {
     let repository = Repository::open(dir, keys)?;
-    let published = Published::load(dir)?;
+    let published = repository.published()?;
     let mut targets = published.targets.clone();
     for name in names {
         if targets.targets.remove(name).is_none() {
@@ -82,7 +83,7 @@ pub fn remove(dir: &Path, keys: &[PathBuf], names: &[String]) -> Result<(), Erro
 pub fn sign_and_publish(repository: &Repository, published: &Published, change: Change) -> Result<(), Error> {
     let keyring = repository.keyring()?;
     let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
-    publish(&repository.dir, &signing, published, change)
+    publish(repository, &signing, published, change)
 }
 
 fn check(addition: &Addition) -> Result<(), Error> {
@@ -150,6 +151,8 @@ fn custom(addition: &Addition) -> Result<Map<String, Value>, Error> {
                 format!("the value of {key} is no JSON ({e}); a text needs its quotes: '{key}=\"...\"'"),
             )
         })?;
+        canonical(Profile::Tuf, &value)
+            .map_err(|error| Error::option("--custom", format!("the value of {key} {error}")))?;
         custom.insert(key.to_string(), value);
     }
     let own = json!({

@@ -140,13 +140,12 @@ fn authority_params(lifetime_days: u64) -> CertificateParams {
 
 /// Valid from 1975 on: a device whose clock is not set yet must still reach its server.
 fn set_validity(params: &mut CertificateParams, days: u64) {
-    let (year, month, day) = time::date(time::now() + days * 86400);
+    let end = time::format(time::now() + days * 86400);
+    let field = |range: std::ops::Range<usize>| end.get(range).and_then(|text| text.parse::<u16>().ok());
+    let (year, month, day) = (field(0..4), field(5..7), field(8..10));
     params.not_before = date_time_ymd(1975, 1, 1);
-    params.not_after = date_time_ymd(
-        i32::try_from(year).unwrap_or(9999).min(9999),
-        u8::try_from(month).unwrap_or(1),
-        u8::try_from(day).unwrap_or(1),
-    );
+    params.not_after =
+        date_time_ymd(year.unwrap_or(9999).into(), month.unwrap_or(1) as u8, day.unwrap_or(1) as u8);
 }
 
 fn name(common_name: &str) -> rcgen::DistinguishedName {

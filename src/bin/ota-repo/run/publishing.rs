@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rust_ota::tuf::Profile;
 use serde_json::{Value, json};
 
 use super::{DAY, lifetime, pairs, print_json, threshold};
@@ -10,7 +11,7 @@ use crate::cli::{Init, Refresh, Show, TargetAdd, TargetList, TargetRemove};
 use crate::error::Error;
 use crate::init;
 use crate::keys::MAKE_RSA;
-use crate::metadata::{Profile, Role, Target};
+use crate::metadata::{Role, Target};
 use crate::refresh;
 use crate::repository::{Published, Settings, metadata_folder};
 use crate::show;
@@ -23,13 +24,8 @@ const LIFETIMES: [(Role, u64); 4] =
     [(Role::Root, 365), (Role::Targets, 365), (Role::Snapshot, 90), (Role::Timestamp, 30)];
 
 pub fn init(args: Init) -> Result<(), Error> {
-    let profile = match args.profile.as_str() {
-        "tuf" => Profile::Tuf,
-        "ats" => Profile::Ats,
-        other => {
-            return Err(Error::option("--profile", format!("{other:?}: use tuf or ats")));
-        }
-    };
+    let profile = Profile::from_name(&args.profile)
+        .ok_or_else(|| Error::option("--profile", format!("{:?}: use tuf or ats", args.profile)))?;
     let given = pairs("--key", &args.key, |path| Ok(PathBuf::from(path)))?;
     check_key_type(&args.key_type, &given)?;
     let mut expires = BTreeMap::from(LIFETIMES.map(|(role, days)| (role, days * DAY)));

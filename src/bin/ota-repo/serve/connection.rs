@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Body};
 use super::http::{MAX_HEAD, Request, parse};
@@ -13,6 +13,8 @@ use super::{IDLE, Server, tls};
 
 /// A body that nobody wants is read away up to this size, so that the connection can go on.
 const MAX_DRAINED: u64 = 1024 * 1024;
+/// How long the end of a connection is waited for.
+const LINGER: Duration = Duration::from_secs(2);
 /// Files are sent in pieces of this size. A smaller one goes out with its head in one write.
 const PIECE: usize = 64 * 1024;
 
@@ -25,13 +27,18 @@ pub fn run(server: &Server, stream: TcpStream, number: u64) {
         return;
     }
     match &server.tls {
-        None => Connection::new(server, stream, number, peer).serve(),
+        None => {
+            let mut connection = Connection::new(server, stream, number, peer);
+            connection.serve();
+            part(&connection.stream);
+        }
         Some(config) => match tls::handshake(config, stream) {
             Ok(stream) => {
                 let mut connection = Connection::new(server, stream, number, peer);
                 connection.serve();
                 connection.stream.conn.send_close_notify();
                 let _ = connection.stream.flush();
+                part(&connection.stream.sock);
             }
             Err(error) => server.log.note(&Entry {
                 problem: Some(format!("TLS handshake failed: {error}")),
@@ -62,18 +69,22 @@ impl<'a, S: Read + Write> Connection<'a, S> {
             let started = Instant::now();
             let answer = self.server.site.answer(&request);
             let keep_alive = request.keep_alive && self.drain(request.body);
-            let sent = self.send(&answer, request.method == "HEAD", keep_alive);
-            let entry = Entry {
+            let head_only = request.method == "HEAD";
+            let entry = || Entry {
                 method: &request.method,
                 path: &request.target,
                 range: request.header("range"),
                 user_agent: request.header("user-agent"),
                 status: answer.status,
-                bytes: *sent.as_ref().unwrap_or(&0),
-                problem: sent.as_ref().err().map(ToString::to_string),
-                ..Entry::new(self.number, self.peer)
+                ..Entry::new(self.number, self.peer).took(started.elapsed())
             };
-            self.server.log.note(&entry.took(started.elapsed()));
+            let log = &self.server.log;
+            let note =
+                || log.note(&Entry { bytes: if head_only { 0 } else { answer.body.length() }, ..entry() });
+            let sent = send(&mut self.stream, &mut self.piece, &answer, head_only, keep_alive, note);
+            if let Err(error) = &sent {
+                log.note(&Entry { problem: Some(format!("broke off: {error}")), ..entry() });
+            }
             if !keep_alive || sent.is_err() {
                 return;
             }
@@ -115,13 +126,11 @@ impl<'a, S: Read + Write> Connection<'a, S> {
     }
 
     fn refuse(&mut self, status: u16, reason: &str) {
-        let sent = self.send(&Answer::status(status), false, false);
-        self.server.log.note(&Entry {
-            status,
-            bytes: sent.unwrap_or(0),
-            problem: Some(reason.to_string()),
-            ..Entry::new(self.number, self.peer)
-        });
+        let entry = Entry { status, problem: Some(reason.to_string()), ..Entry::new(self.number, self.peer) };
+        let note = || self.server.log.note(&entry);
+        let answer = Answer::status(status);
+        // The peer may be gone: there is nobody else to tell.
+        let _ = send(&mut self.stream, &mut self.piece, &answer, false, false, note);
     }
 
     /// Reads a body away; false when it is too large or broke off, and the connection must end.
@@ -141,46 +150,59 @@ impl<'a, S: Read + Write> Connection<'a, S> {
             }
         }
     }
+}
 
-    /// Writes an answer; gives the bytes of its body.
-    fn send(&mut self, answer: &Answer, head_only: bool, keep_alive: bool) -> io::Result<u64> {
-        let mut first = answer.head(keep_alive);
-        if head_only {
-            self.stream.write_all(&first)?;
-            self.stream.flush()?;
-            return Ok(0);
+/// Writes an answer. The request is noted before the last byte goes out, so that whoever has the answer finds it in the
+/// log.
+fn send(
+    stream: &mut impl Write,
+    piece: &mut Vec<u8>,
+    answer: &Answer,
+    head_only: bool,
+    keep_alive: bool,
+    note: impl FnOnce(),
+) -> io::Result<()> {
+    piece.clear();
+    piece.extend_from_slice(&answer.head(keep_alive));
+    match &answer.body {
+        Body::Bytes(bytes) if !head_only => piece.extend_from_slice(bytes),
+        Body::File { file, start, length } if !head_only => {
+            send_file(stream, piece, file, *start, *length)?;
         }
-        match &answer.body {
-            Body::Bytes(bytes) => {
-                first.extend_from_slice(bytes);
-                self.stream.write_all(&first)?;
-            }
-            Body::File { file, start, length } => self.send_file(first, file, *start, *length)?,
-        }
-        self.stream.flush()?;
-        Ok(answer.body.length())
+        _ => {}
     }
+    note();
+    stream.write_all(piece)?;
+    stream.flush()
+}
 
-    fn send_file(&mut self, head: Vec<u8>, file: &File, start: u64, length: u64) -> io::Result<()> {
-        let mut piece = std::mem::take(&mut self.piece);
+/// Writes a part of a file but for its last piece, which stays in `piece`.
+fn send_file(
+    stream: &mut impl Write,
+    piece: &mut Vec<u8>,
+    file: &File,
+    start: u64,
+    length: u64,
+) -> io::Result<()> {
+    let mut read = 0;
+    loop {
+        let used = piece.len();
+        let size = usize::try_from(length - read).unwrap_or(PIECE).min(PIECE);
+        piece.resize(used + size, 0);
+        // A file that shrank breaks the answer off, which a client notices.
+        file.read_exact_at(&mut piece[used..], start + read)?;
+        read += size as u64;
+        if read == length {
+            return Ok(());
+        }
+        stream.write_all(piece)?;
         piece.clear();
-        piece.extend_from_slice(&head);
-        let mut sent = 0;
-        // The head goes out even when nothing follows it.
-        loop {
-            let used = piece.len();
-            let size = usize::try_from(length - sent).unwrap_or(PIECE).min(PIECE);
-            piece.resize(used + size, 0);
-            // A file that shrank breaks the answer off, which a client notices.
-            file.read_exact_at(&mut piece[used..], start + sent)?;
-            self.stream.write_all(&piece)?;
-            sent += size as u64;
-            piece.clear();
-            if sent == length {
-                break;
-            }
-        }
-        self.piece = piece;
-        Ok(())
     }
+}
+
+/// Closes in a way that lets the peer read the last answer: with bytes of it unread, the system would cut it short.
+fn part(stream: &TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.set_read_timeout(Some(LINGER));
+    let _ = io::copy(&mut stream.take(MAX_DRAINED), &mut io::sink());
 }
