@@ -14,7 +14,8 @@ pub fn run(script: &str, args: &[&str]) -> String {
     output(Command::new(interpreter()).arg(folder().join(script)).args(args))
 }
 
-fn interpreter() -> PathBuf {
+/// The Python of the virtual environment.
+pub fn interpreter() -> PathBuf {
     let requirements = folder().join("requirements.txt");
     let text = fs::read_to_string(&requirements).unwrap();
     let cache = std::env::var_os("RUST_OTA_CACHE")

@@ -3,6 +3,9 @@
 
 #![allow(dead_code)]
 
+#[path = "../common/python.rs"]
+mod python;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ostree::gio::{self, Cancellable, prelude::*};
 use ostree::{MutableTree, Repo, RepoMode};
-use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
 /// A folder of its own for one test, removed when the test went well.
@@ -160,38 +162,17 @@ fn commit_tree(path: &Path, tree: &Path) -> String {
     commit.to_string()
 }
 
-/// Python with python-tuf, in a virtual environment in the cache, made when it is missing.
+/// Python with python-tuf.
 pub struct Python {
     program: PathBuf,
 }
 
 impl Python {
     pub fn new() -> Self {
-        let requirements =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/ota_repo_requirements.txt");
-        let text = fs::read_to_string(&requirements).unwrap();
-        let cache = std::env::var_os("RUST_OTA_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-            PathBuf::from(std::env::var_os("HOME").expect("HOME or RUST_OTA_CACHE")).join(".cache/rust-ota")
-        });
-        fs::create_dir_all(&cache).unwrap();
-        // One at a time: tests run side by side.
-        let lock = File::create(cache.join("python-ota-repo.lock")).unwrap();
-        flock(&lock, FlockOperation::LockExclusive).unwrap();
-        let venv = cache.join(format!("python-ota-repo-{:016x}", fingerprint(&text)));
-        let program = venv.join("bin/python");
-        // Written last, so that a half-made environment is made again.
-        let done = venv.join("done");
-        if !done.exists() {
-            let _ = fs::remove_dir_all(&venv);
-            command(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
-            command(Command::new(&program).args(pip).arg(&requirements));
-            fs::write(&done, text).unwrap();
-        }
-        Self { program }
+        Self { program: python::interpreter() }
     }
 
-    /// Runs a script of tests/python; gives the JSON that it prints.
+    /// Runs a script of tests/python; gives the JSON that it prints, or what it says on stderr.
     pub fn check(&self, script: &str, args: &[&str]) -> Result<Value, String> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
         let output = Command::new(&self.program).arg(path).args(args).output().unwrap();
@@ -201,15 +182,4 @@ impl Python {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
-}
-
-fn command(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn fingerprint(text: &str) -> u64 {
-    // FNV-1a: names a folder, protects nothing.
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
