@@ -14,3 +14,4 @@ pub mod gateway;
 pub mod payload;
 pub mod store;
 pub mod tuf;
+pub mod uptane;

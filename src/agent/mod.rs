@@ -8,6 +8,7 @@ mod outcome;
 mod progress;
 pub mod refresh;
 pub(crate) mod trust;
+pub mod uptane;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

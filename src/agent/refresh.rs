@@ -174,7 +174,8 @@ impl<'r> Refresh<'r> {
         }
     }
 
-    fn update_roots(&mut self) -> Result<u32, RefreshError> {
+    /// The walk of roots (5.3). [`Self::refresh`] does it with all the others.
+    pub(crate) fn update_roots(&mut self) -> Result<u32, RefreshError> {
         let mut roots = 0;
         // 5.3.3: more than the limit are left for the next run.
         while roots < self.trusted.limits().roots {
@@ -203,7 +204,8 @@ impl<'r> Refresh<'r> {
         Ok(self.persist.write("root.json", &self.trusted.root().bytes)?)
     }
 
-    fn update_timestamp(&mut self) -> Result<bool, RefreshError> {
+    /// The timestamp (5.4), after the roots.
+    pub(crate) fn update_timestamp(&mut self) -> Result<bool, RefreshError> {
         if self.trusted.timestamp().is_none()
             && let Some(bytes) = self.persist.read("timestamp.json")?
             && let Err(rejection) = self.trusted.restore_timestamp(bytes)
@@ -220,7 +222,8 @@ impl<'r> Refresh<'r> {
         document.map_or(Ok(false), |document| store(self.persist, "timestamp.json", &document.bytes))
     }
 
-    fn update_snapshot(&mut self) -> Result<bool, RefreshError> {
+    /// The snapshot (5.5), after the timestamp.
+    pub(crate) fn update_snapshot(&mut self) -> Result<bool, RefreshError> {
         if self.trusted.snapshot().is_none()
             && let Some(bytes) = self.persist.read("snapshot.json")?
             && let Err(rejection) = self.trusted.restore_snapshot(bytes)

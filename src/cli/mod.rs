@@ -6,6 +6,7 @@ pub mod exit;
 mod native;
 mod render;
 mod tuf;
+mod uptane;
 
 use std::io::Write;
 
@@ -13,6 +14,9 @@ use log::{Level, LevelFilter};
 
 /// Runs the command line and gives the exit code.
 pub fn main(argv: &[String]) -> u8 {
+    if let Some(args) = uptane::called(argv) {
+        return uptane::main(&args);
+    }
     native::main(argv)
 }
 

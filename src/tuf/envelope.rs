@@ -66,7 +66,7 @@ impl<'b> Envelope<'b> {
     }
 
     /// The text of `signed`, as it came.
-    pub(super) fn signed(&self) -> &'b str {
+    pub(crate) fn signed(&self) -> &'b str {
         self.signed.get()
     }
 
@@ -91,6 +91,7 @@ impl<'b> Envelope<'b> {
             signer: signer.to_owned(),
             threshold: signers.threshold,
             valid: valid.len(),
+            signatures: self.signatures.len(),
             detail: signers.describe_faults(),
         })
     }

@@ -45,7 +45,7 @@ pub enum Reason {
     /// The root does not define one of the four roles (4.3).
     RoleMissing { role: &'static str },
     /// Too few distinct keys of the role signed (5.3.4, 5.4.2, 5.5.3, 5.6.3).
-    Unsigned { signer: String, threshold: u32, valid: usize, detail: String },
+    Unsigned { signer: String, threshold: u32, valid: usize, signatures: usize, detail: String },
     /// A root's version is not exactly the trusted one's successor (5.3.5).
     RootVersion { expected: u64, got: u64 },
     /// The timestamp's version is below the trusted one (5.4.3.1).
@@ -160,7 +160,7 @@ impl fmt::Display for Reason {
             Reason::RoleMissing { role } => {
                 write!(f, "roles root, timestamp, snapshot and targets expected, got no {role}")
             }
-            Reason::Unsigned { signer, threshold, valid, detail } => {
+            Reason::Unsigned { signer, threshold, valid, detail, .. } => {
                 write!(
                     f,
                     "{threshold} valid signatures by keys of {signer:?} expected, got {valid}{}",

@@ -93,6 +93,16 @@ impl Signers {
         self.threshold == other.threshold && values(self) == values(other)
     }
 
+    /// A role that the root does not define: no file of it can ever be verified.
+    pub(super) fn nobody() -> Signers {
+        Signers { threshold: 1, keys: BTreeMap::new(), faults: Vec::new() }
+    }
+
+    /// The keys by value, each once, in a fixed order.
+    pub(crate) fn distinct_keys(&self) -> BTreeSet<&PublicKey> {
+        self.keys.values().collect()
+    }
+
     /// A remark on keys that could not be used, for the message of an unmet threshold.
     pub(super) fn describe_faults(&self) -> String {
         self.faults.iter().map(|(keyid, fault)| format!("; key {keyid:?} {fault}")).collect()

@@ -30,6 +30,7 @@ pub use names::{listed_name, quote, quote_path, stored_name};
 pub use profile::{Limits, Profile};
 pub use requests::Request;
 pub use roles::{Header, MetaFile, Root, Snapshot, TargetInfo, Targets, Timestamp};
+pub(crate) use roles::Role;
 pub use search::{Search, Step};
 pub use time::Time;
 pub use trusted::{Change, Document, RootChange, TrustedMetadata};

@@ -1,0 +1,274 @@
+//! Carries out one Uptane cycle: the Director's metadata, the Image repository's, both against each other, and
+//! then the download of what both agree on.
+//!
+//! The judging is in [`crate::uptane`] and [`crate::tuf`]. Here is the order of things and what is stored when.
+
+use std::fmt;
+use std::path::Path;
+
+use super::refresh::{self, Fetch, Fetched, Persist, Refresh, RefreshError};
+use crate::gateway::Http;
+use crate::payload::file::{self, FileError};
+use crate::store::StoreError;
+use crate::tuf::{Limits, Profile, Reason, Request, Time, TrustedMetadata, quote_path};
+use crate::uptane::{
+    Assignment, Class, Directed, Ecu, Fault, Floor, Mode, Repository, Verified, assignments, cross_check,
+    take_targets,
+};
+
+/// One of the two repositories: where it comes from and where its trusted metadata is kept.
+pub struct Source<'s> {
+    /// The server.
+    pub fetch: &'s mut dyn Fetch,
+    /// The folder.
+    pub persist: &'s mut dyn Persist,
+}
+
+/// What both repositories agree on, for all ECUs at once: there is no such value if one Target is refused.
+#[derive(Debug)]
+pub struct Bundle<'e> {
+    /// Whether the Director served a timestamp and a snapshot.
+    pub mode: Mode,
+    /// Version of the Director's targets.
+    pub version: u64,
+    /// What reports about this assignment are to carry.
+    pub correlation_id: Option<String>,
+    /// The Targets. None: nothing is assigned, and the Image repository was not asked.
+    pub targets: Vec<Verified<'e>>,
+}
+
+/// Why a cycle failed. What was trusted before still is, and nothing unverified was kept.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum UptaneError {
+    /// A rule was broken.
+    Fault(Fault),
+    /// Metadata did not come, or could not be stored.
+    Refresh {
+        /// Which of the two repositories.
+        repository: Repository,
+        /// What went wrong.
+        error: RefreshError,
+    },
+    /// The content of a Target did not come, or is not what was signed.
+    Download {
+        /// The Target's name.
+        target: String,
+        /// What went wrong.
+        error: FileError,
+    },
+}
+
+/// Trusts the repository's first root if none is stored yet, on the server's word alone. For debugging only:
+/// a device has its first root from its image.
+pub fn trust_on_first_use(repository: Repository, source: &mut Source<'_>) -> Result<(), UptaneError> {
+    let fail = |error| UptaneError::refresh(repository, error);
+    if source.persist.read("root.json").map_err(|e| fail(e.into()))?.is_some() {
+        return Ok(());
+    }
+    let request = Request { path: "1.root.json".to_owned(), limit: limits(repository).root_bytes };
+    let root = get(source.fetch, &request).map_err(fail)?;
+    let trusted = TrustedMetadata::new(root.clone(), Profile::Ats, limits(repository));
+    let got = trusted.map_err(|rejection| fail(rejection.into()))?.root().role.header.version;
+    if got != 1 {
+        return Err(fail(Reason::RootVersion { expected: 1, got }.of(request.path).into()));
+    }
+    refresh::init(source.persist, root, Profile::Ats, limits(repository)).map(drop).map_err(fail)
+}
+
+/// Verifies everything, in the order of the standard. The time is fixed at the start.
+pub fn verify<'e>(
+    director: &mut Source<'_>,
+    image: &mut Source<'_>,
+    ecus: &'e [Ecu],
+    now: Time,
+) -> Result<Bundle<'e>, UptaneError> {
+    let (mode, directed) = ask_director(director, now)?;
+    let wanted = assignments(&directed.targets, ecus)?;
+    let targets = if wanted.is_empty() { Vec::new() } else { ask_image(image, &wanted, now)? };
+    let version = directed.targets.header.version;
+    Ok(Bundle { mode, version, correlation_id: directed.correlation_id, targets })
+}
+
+fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), UptaneError> {
+    let fail = |error| UptaneError::refresh(Repository::Director, error);
+    let limits = limits(Repository::Director);
+    let mut trusted = refresh::load(source.persist, Profile::Ats, limits).map_err(fail)?;
+    let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
+    let mode = refresh_director(&mut run).map_err(fail)?;
+    let request = match mode {
+        Mode::Full => trusted.targets_request().map_err(|rejection| fail(rejection.into()))?,
+        Mode::Reduced => {
+            Request { path: "targets.json".to_owned(), limit: trusted.limits().targets_bytes }
+        }
+    };
+    let bytes = get(source.fetch, &request).map_err(fail)?;
+    let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
+    let directed = take_targets(&mut trusted, bytes.clone(), mode, floor.as_ref(), now)?;
+    let stored = store_director(source.persist, &bytes, &directed.floor, floor.as_ref());
+    stored.map_err(|e| fail(e.into()))?;
+    Ok((mode, directed))
+}
+
+/// Roots, then timestamp and snapshot where they are served.
+fn refresh_director(run: &mut Refresh<'_>) -> Result<Mode, RefreshError> {
+    run.update_roots()?;
+    if run.trusted().root().role.timestamp.distinct_keys().is_empty() {
+        return Ok(Mode::Reduced);
+    }
+    match run.update_timestamp() {
+        Ok(_) => run.update_snapshot().map(|_| Mode::Full),
+        // A Director that served one has to go on: who can drop a reply could take the freshness away.
+        Err(RefreshError::Absent { .. }) if run.trusted().timestamp().is_none() => Ok(Mode::Reduced),
+        Err(error) => Err(error),
+    }
+}
+
+const FLOOR: &str = "floor.json";
+
+fn read_floor(persist: &mut dyn Persist) -> Result<Option<Floor>, StoreError> {
+    let Some(bytes) = persist.read(FLOOR)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(floor) => Ok(Some(floor)),
+        Err(error) => persist.set_aside(FLOOR, &error.to_string()).map(|()| None),
+    }
+}
+
+/// The floor first: a power cut between must not leave targets that nobody would miss. A poll with nothing
+/// new writes nothing.
+fn store_director(
+    persist: &mut dyn Persist,
+    bytes: &[u8],
+    floor: &Floor,
+    old: Option<&Floor>,
+) -> Result<(), StoreError> {
+    if old != Some(floor) {
+        let text = serde_json::to_vec(floor).unwrap_or_default();
+        persist.write(FLOOR, &text)?;
+    }
+    if persist.read("targets.json")?.as_deref() != Some(bytes) {
+        persist.write("targets.json", bytes)?;
+    }
+    Ok(())
+}
+
+fn ask_image<'e>(
+    source: &mut Source<'_>,
+    wanted: &[Assignment<'e>],
+    now: Time,
+) -> Result<Vec<Verified<'e>>, UptaneError> {
+    let fail = |error| UptaneError::refresh(Repository::Image, error);
+    let mut trusted =
+        refresh::load(source.persist, Profile::Ats, limits(Repository::Image)).map_err(fail)?;
+    let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
+    run.refresh().map_err(fail)?;
+    let mut verified = Vec::new();
+    for assignment in wanted {
+        let found = run.find_target(&assignment.target).map_err(fail)?;
+        verified.push(cross_check(assignment, found.as_ref().map(|(_, info)| info))?);
+    }
+    Ok(verified)
+}
+
+/// Fetches a Target's content and puts it at `path` once it is verified. A refused or partial file leaves nothing.
+pub fn download(
+    http: &Http,
+    image_url: &str,
+    verified: &Verified<'_>,
+    path: &Path,
+) -> Result<file::Fetched, UptaneError> {
+    let url = content_url(image_url, verified);
+    let fetched = file::fetch(http, &url, &verified.info, path);
+    fetched.map_err(|error| UptaneError::Download { target: verified.target.clone(), error })
+}
+
+fn content_url(image_url: &str, verified: &Verified<'_>) -> String {
+    let own = || format!("{}/targets/{}", image_url.trim_end_matches('/'), quote_path(&verified.target));
+    verified.uri.clone().unwrap_or_else(own)
+}
+
+/// A Director's targets name one vehicle's Targets, so they are short.
+fn limits(repository: Repository) -> Limits {
+    match repository {
+        Repository::Director => Limits { targets_bytes: 1024 * 1024, ..Limits::default() },
+        Repository::Image => Limits::default(),
+    }
+}
+
+fn get(fetch: &mut dyn Fetch, request: &Request) -> Result<Vec<u8>, RefreshError> {
+    let path = || request.path.clone();
+    match fetch.fetch(request).map_err(|source| RefreshError::Fetch { path: path(), source })? {
+        Fetched::Body(bytes) => Ok(bytes),
+        Fetched::Absent => Err(RefreshError::Absent { path: path() }),
+        Fetched::NotModified => Err(RefreshError::Unasked { path: path() }),
+    }
+}
+
+impl UptaneError {
+    /// The error class.
+    pub fn class(&self) -> Class {
+        match self {
+            UptaneError::Fault(fault) => fault.class(),
+            UptaneError::Refresh { error, .. } => refresh_class(error),
+            UptaneError::Download { error, .. } => download_class(error),
+        }
+    }
+
+    fn refresh(repository: Repository, error: RefreshError) -> UptaneError {
+        match error {
+            RefreshError::Rejected(rejection) => Fault::Rejected { repository, rejection }.into(),
+            error => UptaneError::Refresh { repository, error },
+        }
+    }
+}
+
+fn refresh_class(error: &RefreshError) -> Class {
+    match error {
+        RefreshError::Rejected(rejection) => Class::of(rejection),
+        RefreshError::Fetch { path, .. } | RefreshError::Absent { path } | RefreshError::Unasked { path } => {
+            if path.starts_with("delegations/") {
+                Class::DelegationMissing
+            } else {
+                Class::MetadataFetchFailure
+            }
+        }
+        RefreshError::NoRoot | RefreshError::Store(_) => Class::LocalFailure,
+    }
+}
+
+fn download_class(error: &FileError) -> Class {
+    match error {
+        FileError::Length { expected, got, .. } if got > expected => Class::OversizedTarget,
+        FileError::Length { .. } | FileError::Hash { .. } => Class::TargetHashMismatch,
+        FileError::NoHash => Class::TargetMismatch,
+        FileError::Http(_) | FileError::Status { .. } | FileError::Cut { .. } => Class::TargetFetchFailure,
+        FileError::Store(_) => Class::LocalFailure,
+    }
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+impl From<Fault> for UptaneError {
+    fn from(fault: Fault) -> UptaneError {
+        UptaneError::Fault(fault)
+    }
+}
+
+impl std::error::Error for UptaneError {}
+
+impl fmt::Display for UptaneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UptaneError::Fault(fault) => fault.fmt(f),
+            UptaneError::Refresh { repository, error } => write!(f, "{repository}: {error}"),
+            UptaneError::Download { target, error } => write!(f, "{target:?}: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

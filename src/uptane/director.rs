@@ -1,0 +1,119 @@
+//! The Director's targets: with a timestamp and a snapshot before them where it serves those, alone otherwise.
+
+use serde::{Deserialize, Serialize};
+
+use super::custom::{RoleCustom, read_raw};
+use super::fault::{Fault, Repository};
+use crate::tuf::{
+    Envelope, Reason, Rejection, Role, Root, Signers, Targets, Time, TrustedMetadata, to_hex,
+};
+
+/// How much a Director serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Timestamp, snapshot and targets, as the standard asks for.
+    Full,
+    /// Targets only: replay of the newest state until it expires cannot be told from the newest state.
+    Reduced,
+}
+
+/// The Director's verified targets.
+#[derive(Clone, Debug)]
+pub struct Directed {
+    /// The role.
+    pub targets: Targets,
+    /// What reports about this assignment are to carry.
+    pub correlation_id: Option<String>,
+    /// What later ones must not fall below.
+    pub floor: Floor,
+}
+
+/// The highest version of the Director's targets that was ever accepted, an empty list's included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    version: u64,
+    /// The keys that it was accepted from. A root that changes them lets versions start again: nothing
+    /// signed before is valid for the new ones, and a stolen key's last word (version 2^63-1) is void.
+    authority: String,
+}
+
+impl Floor {
+    fn of(targets: &Targets, root: &Root) -> Floor {
+        Floor { version: targets.header.version, authority: authority(&root.targets) }
+    }
+}
+
+/// Takes the Director's targets, in whichever mode, or changes nothing that matters.
+pub fn take_targets(
+    trusted: &mut TrustedMetadata,
+    bytes: Vec<u8>,
+    mode: Mode,
+    floor: Option<&Floor>,
+    now: Time,
+) -> Result<Directed, Fault> {
+    let targets = match mode {
+        Mode::Full => take_listed(trusted, bytes, now),
+        Mode::Reduced => read_alone(trusted, &bytes, now),
+    };
+    let targets =
+        targets.map_err(|rejection| Fault::Rejected { repository: Repository::Director, rejection })?;
+    let new = Floor::of(&targets, &trusted.root().role);
+    check_rollback(floor, &new)?;
+    check_delegations(&targets)?;
+    let custom: RoleCustom = read_raw(targets.custom.as_deref()).map_err(|detail| {
+        let reason = Reason::Shape { detail: format!("custom: {detail}") };
+        Fault::Rejected { repository: Repository::Director, rejection: reason.of("targets.json") }
+    })?;
+    Ok(Directed { targets, correlation_id: custom.correlation_id, floor: new })
+}
+
+fn take_listed(trusted: &mut TrustedMetadata, bytes: Vec<u8>, now: Time) -> Result<Targets, Rejection> {
+    trusted.update_targets(bytes, now)?;
+    let taken = trusted.top_targets().map(|document| document.role.clone());
+    taken.ok_or_else(|| Reason::OutOfOrder { needed: "snapshot.json" }.of("targets.json"))
+}
+
+/// The rules of 5.6 that need no snapshot.
+fn read_alone(trusted: &TrustedMetadata, bytes: &[u8], now: Time) -> Result<Targets, Rejection> {
+    trusted.finish_root(now)?;
+    let (profile, limits) = (trusted.profile(), trusted.limits());
+    let read = || {
+        let (limit, got) = (limits.targets_bytes, bytes.len() as u64);
+        if got > limit {
+            return Err(Reason::TooLarge { limit, got });
+        }
+        let envelope = Envelope::open(bytes, profile, limits)?;
+        envelope.verify("the targets role", &trusted.root().role.targets)?;
+        let targets = Targets::parse(envelope.signed(), profile, limits)?;
+        targets.header.check_expiry(now)?;
+        Ok(targets)
+    };
+    read().map_err(|reason| reason.of("targets.json"))
+}
+
+/// An equal version may have other content: Directors of this dialect sign afresh under it.
+fn check_rollback(floor: Option<&Floor>, new: &Floor) -> Result<(), Fault> {
+    match floor.filter(|floor| floor.authority == new.authority) {
+        Some(floor) if new.version < floor.version => {
+            Err(Fault::DirectorRollback { trusted: floor.version, got: new.version })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_delegations(targets: &Targets) -> Result<(), Fault> {
+    match targets.delegations.roles().first() {
+        Some(delegation) => Err(Fault::DirectorDelegation { role: delegation.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Keys by value and threshold, as text that can be stored and compared.
+fn authority(signers: &Signers) -> String {
+    let keys = signers.distinct_keys();
+    let keys = keys.iter().map(|key| {
+        let (kind, bytes) = key.identity();
+        format!(" {kind}:{}", to_hex(bytes))
+    });
+    format!("{} of{}", signers.threshold, keys.collect::<String>())
+}
