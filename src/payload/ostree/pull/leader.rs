@@ -62,46 +62,46 @@ pub fn fetch_commit(
 ) -> Result<Vec<u8>, OstreeError> {
     let mut retry = Retry::new(options.retries);
     loop {
-        let failed = match read_whole(source, id, options.limits.commit) {
+        let failed = match read_whole(source, id, options.limits.commit)? {
             Ok(bytes) => {
                 fetcher::verified_names(id, &bytes)?;
                 return Ok(bytes);
             }
-            Err(SourceError::Transient { url, reason }) => OstreeError::Fetch { url, reason },
-            Err(error) => return Err(error.into()),
+            Err(failed) => failed,
         };
-        let stop = options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
         match retry.next(false) {
-            _ if stop => return Err(OstreeError::Stopped),
+            _ if options.is_stopped() => return Err(OstreeError::Stopped),
             Some(pause) => thread::sleep(pause),
             None => return Err(failed),
         }
     }
 }
 
-fn read_whole(source: &dyn ObjectSource, id: ObjectId, limit: u64) -> Result<Vec<u8>, SourceError> {
+/// The inner error may pass when it is tried again.
+fn read_whole(
+    source: &dyn ObjectSource,
+    id: ObjectId,
+    limit: u64,
+) -> Result<Result<Vec<u8>, OstreeError>, OstreeError> {
     let path = id.path();
     let url = || source.name(&path);
-    let opened = source.open(&path, 0)?;
+    let opened = match source.open(&path, 0) {
+        Ok(opened) => opened,
+        Err(error @ SourceError::Transient { .. }) => return Ok(Err(error.into())),
+        Err(error) => return Err(error.into()),
+    };
     let mut bytes = Vec::new();
-    opened
-        .body
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|e| SourceError::Transient { url: url(), reason: e.to_string() })?;
+    if let Err(error) = opened.body.take(limit.saturating_add(1)).read_to_end(&mut bytes) {
+        return Ok(Err(OstreeError::Fetch { url: url(), reason: error.to_string() }));
+    }
     if bytes.len() as u64 > limit {
-        return Err(SourceError::Refused {
-            url: url(),
-            reason: format!("longer than the {limit} bytes allowed"),
-        });
+        return Err(OstreeError::TooLarge { url: url(), limit });
     }
     if opened.length.is_some_and(|length| length != bytes.len() as u64) {
-        return Err(SourceError::Transient {
-            url: url(),
-            reason: format!("ended after {} bytes", bytes.len()),
-        });
+        let reason = format!("it ended after {} bytes", bytes.len());
+        return Ok(Err(OstreeError::Fetch { url: url(), reason }));
     }
-    Ok(bytes)
+    Ok(Ok(bytes))
 }
 
 /// The marker is on the disk before the commit object can be: a transaction syncs the whole volume first.
@@ -290,8 +290,7 @@ impl<'a> Leader<'a, '_> {
     }
 
     fn check_stop(&self) -> Result<(), OstreeError> {
-        let asked = self.shared.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
-        if asked { Err(OstreeError::Stopped) } else { Ok(()) }
+        if self.shared.options.is_stopped() { Err(OstreeError::Stopped) } else { Ok(()) }
     }
 
     fn tell_progress(&mut self) {

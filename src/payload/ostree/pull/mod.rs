@@ -1,10 +1,8 @@
 //! Fetches a commit: many objects at a time, verified by libostree as they are written, and from where an
 //! earlier pull was cut.
 //!
-//! ```text
-//! leader (this thread) --jobs--> fetchers --bodies--> writers
-//!        ^------------- names, results --------------------'
-//! ```
+//!     leader (this thread) --jobs--> fetchers --bodies--> writers
+//!            ^------------- names, results --------------------'
 //!
 //! Fetchers only move bytes, so there can be many of them: on a far server the time goes by in waiting for the
 //! first byte. Writers unpack, hash and write; there is one for each processor. The leader walks the commit, and
@@ -24,7 +22,7 @@ mod transaction;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub(super) use leader::fetch_commit;
@@ -66,6 +64,12 @@ impl Default for PullOptions {
             reserved_percent: None,
             stop: None,
         }
+    }
+}
+
+impl PullOptions {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 }
 

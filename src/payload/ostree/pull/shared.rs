@@ -57,8 +57,11 @@ impl Shared<'_> {
     }
 
     pub fn check_stop(&self) -> Result<(), OstreeError> {
-        let asked = self.options.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
-        if asked || self.stop.load(Ordering::Relaxed) { Err(OstreeError::Stopped) } else { Ok(()) }
+        if self.options.is_stopped() || self.stop.load(Ordering::Relaxed) {
+            Err(OstreeError::Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     /// Sleeps, but not past a stop.

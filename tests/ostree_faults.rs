@@ -1,0 +1,473 @@
+//! What goes wrong between a server and a device, and that the next pull works once the cause is gone.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ostree_common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ostree_common::http::{Answer, HttpServer, Request};
+use ostree_common::{Device, Server, noise, run, text};
+use rust_ota::gateway::{Http, HttpSettings};
+use rust_ota::payload::ostree::{
+    HttpSource, Limits, OstreeError, OstreeErrorClass, PullOptions, PullReport, plan, pull,
+};
+
+fn options() -> PullOptions {
+    PullOptions { retries: 1, ..PullOptions::default() }
+}
+
+fn source(url: &str) -> HttpSource {
+    let settings = HttpSettings {
+        plain_http: true,
+        idle_connections: 64,
+        stall_timeout: Duration::from_secs(1),
+        ..HttpSettings::default()
+    };
+    HttpSource::new(Http::new(&settings).unwrap(), url)
+}
+
+fn try_pull(device: &Device, url: &str, commit: &str) -> Result<PullReport, OstreeError> {
+    pull(&device.open(), &source(url), commit, &options(), &mut |_| {})
+}
+
+/// The device has nothing half-done that it would take for whole, and an honest server makes it whole.
+fn recovers(server: &Server, device: &Device, commit: &str) -> PullReport {
+    assert!(!device.open().repo_has(commit).unwrap());
+    let honest = HttpServer::new(server.repo());
+    let report = try_pull(device, &honest.url(), commit).unwrap();
+    assert!(device.open().repo_has(commit).unwrap());
+    assert!(!device.fsck().contains("partial"));
+    report
+}
+
+fn hard_server() -> (Server, String) {
+    let server = Server::new();
+    server.write_hard_cases();
+    let commit = server.commit();
+    (server, commit)
+}
+
+fn relative(server: &Server, object: &Path) -> String {
+    object.strip_prefix(server.repo()).unwrap().to_str().unwrap().to_string()
+}
+
+#[test]
+fn a_missing_object_is_named_by_its_url() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    for path in ["/usr/share/larger", "/usr/share/many/3/3"] {
+        let object = server.object(&commit, path);
+        let away = object.with_extension("away");
+        fs::rename(&object, &away).unwrap();
+        let http = HttpServer::new(server.repo());
+        let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+        let url = format!("{}/{}", http.url(), relative(&server, &object));
+        assert!(matches!(&error, OstreeError::NotFound { url: u } if *u == url), "{error}");
+        assert_eq!(error.class(), OstreeErrorClass::Download);
+        fs::rename(&away, &object).unwrap();
+    }
+    recovers(&server, &device, &commit);
+}
+
+#[test]
+fn a_missing_commit_leaves_nothing() {
+    let (server, device) = (Server::new(), Device::new());
+    let http = HttpServer::new(server.repo());
+    let commit = "ab".repeat(32);
+    assert!(matches!(try_pull(&device, &http.url(), &commit), Err(OstreeError::NotFound { .. })));
+    assert!(!device.partial_marker(&commit).exists());
+}
+
+/// Every way to damage an object that the server then serves as if it were right.
+#[test]
+fn a_damaged_object_is_named_and_thrown_away() {
+    type Damage = fn(&mut Vec<u8>);
+    let flip_near_the_end: Damage = |bytes| {
+        let near = bytes.len() - 4;
+        bytes[near] ^= 1;
+    };
+    let flip_in_the_middle: Damage = |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+    };
+    let truncate: Damage = |bytes| bytes.truncate(bytes.len() * 2 / 3);
+    let cut_in_the_header: Damage = |bytes| bytes.truncate(11);
+    let empty: Damage = Vec::clear;
+    let longer: Damage = |bytes| bytes.extend([0; 100]);
+    let owner: Damage = |bytes| bytes[19] ^= 1;
+    let (server, commit) = hard_server();
+    let all = [flip_near_the_end, flip_in_the_middle, truncate, cut_in_the_header, empty, owner];
+    for (number, damage) in all.iter().enumerate() {
+        for path in ["/usr/share/many/3/3", "/usr/share/large", "/usr/bin/umlaut"] {
+            // A new device each time: one that was damaged before may have come well since.
+            let device = Device::new();
+            let object = server.object(&commit, path);
+            let good = fs::read(&object).unwrap();
+            let mut bad = good.clone();
+            damage(&mut bad);
+            fs::write(&object, &bad).unwrap();
+            let http = HttpServer::new(server.repo());
+            let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+            fs::write(&object, &good).unwrap();
+            assert_eq!(error.class(), OstreeErrorClass::Verification, "damage {number} of {path}: {error}");
+            let (folder, file) = (object.parent().unwrap(), object.file_name().unwrap());
+            let hash = format!("{}{}", folder.file_name().unwrap().display(), file.display());
+            assert!(error.to_string().contains(&hash), "damage {number} of {path}: {error}");
+        }
+    }
+    let device = Device::new();
+    // Bytes behind the end of the packed content are never looked at, by `ostree pull` neither.
+    let object = server.object(&commit, "/usr/share/many/3/3");
+    let mut bytes = fs::read(&object).unwrap();
+    longer(&mut bytes);
+    fs::write(&object, &bytes).unwrap();
+    recovers(&server, &device, &commit);
+}
+
+#[test]
+fn the_content_of_another_object_is_refused() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let (one, other) =
+        (server.object(&commit, "/usr/share/many/3/3"), server.object(&commit, "/usr/share/many/3/10"));
+    let good = fs::read(&one).unwrap();
+    fs::copy(&other, &one).unwrap();
+    let http = HttpServer::new(server.repo());
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Checksum { .. } | OstreeError::Malformed { .. }), "{error}");
+    // Also when the other one is in the repository already, where libostree would answer "written".
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert_eq!(error.class(), OstreeErrorClass::Verification, "{error}");
+    fs::write(&one, good).unwrap();
+    recovers(&server, &device, &commit);
+}
+
+#[test]
+fn wrong_metadata_is_refused_before_it_leads_anywhere() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let swapped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&swapped);
+    let other = fs::read(find(&server, "dirtree").last().unwrap()).unwrap();
+    let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+        if request.path.ends_with("dirtree") && count.fetch_add(1, Ordering::Relaxed) > 2 {
+            Answer::Bytes(other.clone())
+        } else {
+            Answer::File
+        }
+    });
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Checksum { .. }), "{error}");
+    let wrong_commit = fs::read(find(&server, "dirmeta").last().unwrap()).unwrap();
+    let http = HttpServer::with_faults(server.repo(), move |_| Answer::Bytes(wrong_commit.clone()));
+    let fresh = Device::new();
+    let error = try_pull(&fresh, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Checksum { .. }), "{error}");
+    recovers(&server, &device, &commit);
+}
+
+fn find(server: &Server, extension: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(server.repo().join("objects")).unwrap().flatten() {
+        for file in fs::read_dir(folder.path()).unwrap().flatten() {
+            if file.path().extension().is_some_and(|e| e == extension) {
+                found.push(file.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_cut_inside_a_large_object_goes_on_from_there() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let large = relative(&server, &server.object(&commit, "/usr/share/larger"));
+    let large_too = large.clone();
+    let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+        if request.path == large_too && request.from < 4_000_000 {
+            Answer::Cut(1_500_000)
+        } else {
+            Answer::File
+        }
+    });
+    let report = try_pull(&device, &http.url(), &commit).unwrap();
+    let starts: Vec<u64> = http.requests().iter().filter(|r| r.path == large).map(|r| r.from).collect();
+    assert_eq!(starts, [0, 1_500_000, 3_000_000, 4_500_000]);
+    assert_eq!(report.retries, 3);
+    assert_eq!(Some(report.bytes), plan_bytes(&server, &commit), "no byte came twice");
+    device.fsck();
+}
+
+fn plan_bytes(server: &Server, commit: &str) -> Option<u64> {
+    let http = HttpServer::new(server.repo());
+    let fresh = Device::new();
+    let plan = plan(&fresh.open(), &source(&http.url()), commit, &options()).unwrap();
+    assert_eq!(http.requests().len(), 1, "a plan costs the commit object");
+    plan.sizes.map(|sizes| sizes.download)
+}
+
+#[test]
+fn a_large_object_goes_on_in_the_next_pull() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let large = relative(&server, &server.object(&commit, "/usr/share/larger"));
+    let large_too = large.clone();
+    let http = HttpServer::with_faults(server.repo(), move |request: &Request| match request.from {
+        _ if request.path != large_too => Answer::File,
+        0 => Answer::Cut(2_000_000),
+        _ => Answer::Status(503),
+    });
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Fetch { .. }), "{error}");
+    let honest = HttpServer::new(server.repo());
+    try_pull(&device, &honest.url(), &commit).unwrap();
+    let starts: Vec<u64> = honest.requests().iter().filter(|r| r.path == large).map(|r| r.from).collect();
+    assert_eq!(starts, [2_000_000]);
+    device.fsck();
+    let left = fs::read_dir(device.repo().join("tmp")).unwrap().flatten();
+    assert!(left.into_iter().all(|e| !e.file_name().to_str().unwrap().starts_with("rust-ota")));
+}
+
+#[test]
+fn a_damaged_part_is_fetched_whole() {
+    let (server, commit) = hard_server();
+    let object = server.object(&commit, "/usr/share/larger");
+    let length = fs::metadata(&object).unwrap().len() as usize;
+    let hash = relative(&server, &object)["objects/".len()..].replace(['/'], "").replace(".filez", "");
+    // Too short, as long as the object, and longer than it; all with the wrong content.
+    for wrong in [1_000_000, length, length + 5] {
+        let fresh = Device::new();
+        let part = fresh.repo().join(format!("tmp/rust-ota-{hash}.filez"));
+        fs::write(&part, noise(wrong, 99)).unwrap();
+        let http = HttpServer::new(server.repo());
+        try_pull(&fresh, &http.url(), &commit).unwrap();
+        assert!(!part.exists());
+        fresh.fsck();
+    }
+}
+
+#[test]
+fn a_server_without_ranges_or_lengths_works() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let cut = AtomicBool::new(false);
+    let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+        let large = request.path.ends_with("filez") && !cut.swap(true, Ordering::Relaxed);
+        if large { Answer::Cut(100) } else { Answer::Whole }
+    });
+    try_pull(&device, &http.url(), &commit).unwrap();
+    device.fsck();
+    let device = Device::new();
+    let http = HttpServer::with_faults(server.repo(), |_| Answer::Chunked);
+    try_pull(&device, &http.url(), &commit).unwrap();
+    device.fsck();
+}
+
+#[test]
+fn a_server_that_dies_costs_nothing_that_came_before() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let served = AtomicUsize::new(0);
+    let http = HttpServer::with_faults(server.repo(), move |_| {
+        if served.fetch_add(1, Ordering::Relaxed) < 150 { Answer::File } else { Answer::Status(503) }
+    });
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Fetch { .. }), "{error}");
+    assert!(device.partial_marker(&commit).exists());
+    assert!(device.fsck().contains("partial"));
+    let first: HashSet<String> = http.requests().into_iter().take(150).map(|r| r.path).collect();
+
+    let honest = HttpServer::new(server.repo());
+    assert!(!device.open().repo_has(&commit).unwrap());
+    try_pull(&device, &honest.url(), &commit).unwrap();
+    let again = honest.requests().iter().filter(|r| first.contains(&r.path)).count();
+    assert_eq!(again, 0);
+    device.fsck();
+}
+
+#[test]
+fn ostree_itself_can_go_on_with_our_pull() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let served = AtomicUsize::new(0);
+    let http = HttpServer::with_faults(server.repo(), move |_| {
+        if served.fetch_add(1, Ordering::Relaxed) < 100 { Answer::File } else { Answer::Status(404) }
+    });
+    try_pull(&device, &http.url(), &commit).unwrap_err();
+    let url = format!("file://{}", server.repo().display());
+    run("ostree", &["remote", "add", "--no-gpg-verify", "--repo", text(&device.repo()), "r", &url]);
+    run("ostree", &["pull", "--repo", text(&device.repo()), "r", &commit]);
+    assert!(device.open().repo_has(&commit).unwrap());
+    device.fsck();
+}
+
+#[test]
+fn a_server_that_hangs_or_never_ends_is_given_up() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let http = HttpServer::with_faults(server.repo(), |request: &Request| {
+        if request.path.ends_with("filez") { Answer::Silence } else { Answer::File }
+    });
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::Fetch { .. }), "{error}");
+    for kind in ["commit", "dirtree", "dirmeta", "filez"] {
+        let device = Device::new();
+        let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+            if request.path.ends_with(kind) { Answer::Endless } else { Answer::File }
+        });
+        let limits = Limits { file: 8 << 20, ..Limits::default() };
+        let error = pull(
+            &device.open(),
+            &source(&http.url()),
+            &commit,
+            &PullOptions { limits, ..options() },
+            &mut |_| {},
+        )
+        .unwrap_err();
+        assert!(matches!(error, OstreeError::TooLarge { .. }), "{kind}: {error}");
+    }
+    recovers(&server, &device, &commit);
+}
+
+#[test]
+fn a_pull_has_a_total_limit_and_can_be_stopped() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let http = HttpServer::new(server.repo());
+    let limits = Limits { total: 1 << 20, ..Limits::default() };
+    let limited = PullOptions { limits, ..options() };
+    let error = pull(&device.open(), &source(&http.url()), &commit, &limited, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, OstreeError::TotalTooLarge { .. }), "{error}");
+    let stop = Arc::new(AtomicBool::new(false));
+    let stoppable = PullOptions { stop: Some(Arc::clone(&stop)), ..options() };
+    let error = pull(&device.open(), &source(&http.url()), &commit, &stoppable, &mut |p| {
+        if p.objects_done > 20 {
+            stop.store(true, Ordering::Relaxed);
+        }
+    })
+    .unwrap_err();
+    assert!(matches!(error, OstreeError::Stopped), "{error}");
+    let all = find(&server, "filez").len() as u64;
+    assert!(recovers(&server, &device, &commit).objects < all);
+}
+
+/// The other half of `a_killed_pull_goes_on`: runs in a process of its own.
+#[test]
+#[ignore = "a helper process of another test"]
+fn pull_in_a_process() {
+    let get = |name| std::env::var(name).unwrap();
+    let settings = rust_ota::payload::ostree::OstreeSettings {
+        path: get("DEVICE").into(),
+        os: None,
+        booted: rust_ota::payload::ostree::Booted::Index(0),
+    };
+    let sysroot = rust_ota::payload::ostree::Sysroot::open(&settings).unwrap();
+    pull(&sysroot, &source(&get("URL")), &get("COMMIT"), &options(), &mut |_| {}).unwrap();
+}
+
+#[test]
+fn a_killed_pull_goes_on() {
+    let (server, commit) = hard_server();
+    let device = Device::new();
+    let mut seen = HashSet::new();
+    let mut again = 0;
+    // Later and later: while the commit is walked, in the middle, near the end.
+    for requests in [1, 5, 40, 80, 80] {
+        let served = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&served);
+        let http = HttpServer::with_faults(server.repo(), move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(5));
+            Answer::File
+        });
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "pull_in_a_process", "--quiet"])
+            .env("DEVICE", device.root())
+            .env("URL", http.url())
+            .env("COMMIT", &commit)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while served.load(Ordering::Relaxed) < requests && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for request in http.requests() {
+            again += usize::from(!seen.insert(request.path));
+        }
+        assert!(!device.open().repo_has(&commit).unwrap());
+    }
+    let honest = HttpServer::new(server.repo());
+    try_pull(&device, &honest.url(), &commit).unwrap();
+    again += honest.requests().iter().filter(|r| seen.contains(&r.path)).count();
+    // Only what was between the server and libostree when the process died may come again.
+    assert!(again <= 6 * (48 + 32), "{again} requests were made again");
+    assert!(again < seen.len() * 2);
+    device.fsck();
+}
+
+#[test]
+fn a_full_volume_is_told_before_the_first_object() {
+    let server = Server::new();
+    server.write("usr/share/large", noise(30 << 20, 3));
+    for i in 0..300 {
+        server.write(&format!("usr/share/many/{i}"), noise(100 + i, i as u64));
+    }
+    let with_sizes = server.commit();
+    let without_sizes = server.commit_with(&["--add-metadata-string=n=2"]);
+    let device = Device::new();
+    let volume = Volume::mount(&device, 20);
+    run("ostree", &["admin", "init-fs", "--modern", text(&device.root())]);
+    run("ostree", &["admin", "os-init", "--sysroot", text(&device.root()), "test"]);
+
+    let http = HttpServer::new(server.repo());
+    let error = try_pull(&device, &http.url(), &with_sizes).unwrap_err();
+    let OstreeError::NoSpace { needed: Some(needed), available, reserved, .. } = error else {
+        panic!("{error}")
+    };
+    assert!(needed > 60 << 20 && available < 20 << 20 && reserved > 0, "{error}");
+    assert_eq!(error.class(), OstreeErrorClass::NoSpace);
+    assert_eq!(http.requests().len(), 1, "only the commit was asked for");
+
+    let error = try_pull(&device, &http.url(), &without_sizes).unwrap_err();
+    assert!(matches!(error, OstreeError::NoSpace { .. }), "{error}");
+    assert!(!device.open().repo_has(&without_sizes).unwrap());
+    // The reserve was kept while it was tried.
+    let stat = rustix::fs::statvfs(device.repo()).unwrap();
+    assert!(stat.f_bavail * stat.f_frsize >= reserved);
+
+    volume.grow(200);
+    try_pull(&device, &http.url(), &with_sizes).unwrap();
+    device.fsck();
+}
+
+/// A small file system at the device's root. Needs root, as deploying does.
+struct Volume(String);
+
+impl Volume {
+    fn mount(device: &Device, megabytes: usize) -> Volume {
+        let path = device.root();
+        let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&path).status();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs", text(&path)]);
+        Volume(text(&path).to_string())
+    }
+
+    fn grow(&self, megabytes: usize) {
+        run("mount", &["-o", &format!("remount,size={megabytes}m"), &self.0]);
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["-l", &self.0]).status();
+    }
+}
