@@ -3,7 +3,7 @@
 #
 #   INHERIT += "rust-ota"
 #
-# Images and packagroups go on naming aktualizr, aktualizr-info, aktualizr-hwid, ...: these names become ours. Back again:
+# Images and packagegroups go on naming aktualizr, aktualizr-info, aktualizr-hwid, ...: these names become ours. Back again:
 # remove the line, or set SOTA_CLIENT = "aktualizr". (meta-lmp has the same variable, and its images take its value.)
 
 SOTA_CLIENT ?= "rust-ota"
@@ -26,6 +26,11 @@ PREFERRED_RPROVIDER_aktualizr-polling-interval = "${@rust_ota_provider(d, 'rust-
 PREFERRED_RPROVIDER_aktualizr-log-debug = "${@rust_ota_provider(d, 'rust-ota-config')}"
 PREFERRED_RPROVIDER_aktualizr-disable-send-ip = "${@rust_ota_provider(d, 'rust-ota-config')}"
 PREFERRED_RPROVIDER_aktualizr-binary-pacman = "${@rust_ota_provider(d, 'rust-ota-config')}"
+
+# A server of your own (see rust-ota-config): its address goes into the image, and the provisioning of another server stays out.
+# nooelint: oelint.vars.specific - sota is the override of meta-updater
+IMAGE_INSTALL:append:sota = "${@' rust-ota-server' if d.getVar('RUST_OTA_SERVER') and d.getVar('RUST_OTA_STANDS_IN') == '1' else ''}"
+SOTA_CLIENT_PROV ?= "${@'' if d.getVar('RUST_OTA_SERVER') and d.getVar('RUST_OTA_STANDS_IN') == '1' else 'aktualizr-shared-prov'}"
 
 # Publishing to a garage server builds aktualizr for the host. Without that server's credentials it would push nothing.
 IMAGE_FSTYPES:remove = "${@'' if d.getVar('SOTA_PACKED_CREDENTIALS') or d.getVar('RUST_OTA_STANDS_IN') != '1' else 'ostreepush garagesign garagecheck'}"

@@ -7,7 +7,7 @@ machines="qemux86-64 qemuarm64 raspberrypi4"
 others_hidden='BBMASK += "/(openembedded-core|meta-openembedded|meta-updater|meta-raspberrypi)/.*/?recipes-(?!kernel/linux/linux-yocto_6)"'
 # What no image of ours comes near, and what takes longest to parse.
 rest_hidden='BBMASK += "-image-ptest /openembedded-core/meta/recipes-(sato|rt)/ /meta-openembedded/meta-(python|networking|filesystems)/recipes-"
-BBMASK += "/meta-openembedded/meta-oe/recipes-(?!extended/ostree/)"
+BBMASK += "/meta-openembedded/meta-oe/recipes-(?!extended/ostree/) /meta-oe/dynamic-layers/"
 BBMASK += "/meta-updater/.*/(networkmanager|collectd|zabbix|valgrind|cronie|libvirt|samba|nfs-utils|alsa|connman|aktualizr|fuse)[^/]*/[^/]*bbappend /meta-updater/recipes-support/ /meta-updater/recipes-test/"'
 common='CONNECTIVITY_CHECK_URIS = ""
 SANITY_TESTED_DISTROS = ""
@@ -146,6 +146,26 @@ step_native() {
 	done
 }
 
+# The publish class, with the real ota-repo and libostree: twice the same commit is one Target, another commit is the next.
+step_publish() {
+	local repository=$work/build/publish/publish/ota target versions
+	target=$(find "$work/build/native/tmp/sysroots-components" -name ota-repo -type f | head -1)
+	[ -n "$target" ] || { echo "step publish needs step native"; return 1; }
+	rm -rf "$work/build/publish"
+	mkdir -p "${repository%/*}"
+	"$target" init "$repository" > /dev/null
+	for content in one one two; do
+		configure_real publish qemux86-64 'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' "SSTATE_DIR = \"$work/build/native/sstate-cache\"" \
+			'HOSTTOOLS += "ostree"' "RUST_OTA_REPOSITORY = \"$repository\"" 'RUST_OTA_TARGET_TAGS = "main beta"' 'RUST_OTA_STATIC_DELTA = "1"' \
+			"CONTENT:pn-publish-test = \"$content\""
+		inside publish "bitbake -c cleansstate publish-test && bitbake publish-test" || { tail -20 "$work/out/publish.log"; return 1; }
+	done
+	versions=$("$target" target list "$repository" --json | python3 -c 'import json, sys; print(*sorted((t["target"], *t["tags"]) for t in json.load(sys.stdin)))')
+	echo "$versions; deltas: $(ostree --repo="$repository/treehub" static-delta list | wc -l)"
+	[ "$versions" = "('publish-test-1', 'main', 'beta') ('publish-test-2', 'main', 'beta')" ]
+	ostree --repo="$repository/treehub" static-delta list | grep -q -
+}
+
 # Everything that building the image would do, in order, and nothing done.
 step_plan() {
 	local machine tasks
@@ -194,7 +214,7 @@ configure_real() {
 host_layer() {
 	mkdir -p "$work/host/conf" "$work/host/recipes-host/host"
 	cp "$work/src/scripts/yocto/host-layer.conf" "$work/host/conf/layer.conf"
-	cp "$work"/src/scripts/yocto/*-native.bb "$work/host/recipes-host/host/"
+	cp "$work"/src/scripts/yocto/*.bb "$work/host/recipes-host/host/"
 }
 
 # inside NAME COMMAND: in the build folder, output to out/NAME.log.

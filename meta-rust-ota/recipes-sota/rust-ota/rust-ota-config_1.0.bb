@@ -20,6 +20,15 @@ SOTA_DEPLOY_CREDENTIALS ??= "1"
 SOTA_PACKED_CREDENTIALS ??= ""
 SRC_URI:append = "${@' file://' + d.getVar('SOTA_PACKED_CREDENTIALS') + ';unpack=0' if d.getVar('SOTA_PACKED_CREDENTIALS') else ''}"
 
+# A server of your own, fed by `ota-repo` or class rust-ota-publish: its address, the first root (DIR/repo/1.root.json, what a device
+# trusts first) and, where the server's certificate is not from a public authority, the authority's certificate.
+RUST_OTA_SERVER ?= ""
+RUST_OTA_ROOT ?= ""
+RUST_OTA_CA ?= ""
+RUST_OTA_TAGS ?= "main"
+RUST_OTA_METADATA ?= "tuf"
+SRC_URI:append = "${@''.join(' file://%s;unpack=0' % d.getVar(v) for v in ('RUST_OTA_ROOT', 'RUST_OTA_CA') if d.getVar(v))}"
+
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
@@ -29,6 +38,16 @@ do_install() {
     install -D -m 0644 ${UNPACKDIR}/10-rust-ota-watchdog.conf ${D}${nonarch_libdir}/systemd/system.conf.d/10-rust-ota-watchdog.conf
     sed -i -e 's|@SOTA_HARDWARE_ID@|${SOTA_HARDWARE_ID}|' ${D}${nonarch_libdir}/sota/conf.d/40-hardware-id.toml
     sed -i -e 's|@SOTA_POLLING_SEC@|${SOTA_POLLING_SEC}|' ${D}${nonarch_libdir}/sota/conf.d/60-polling-interval.toml
+
+    sed -i -e 's|@RUST_OTA_SERVER@|${RUST_OTA_SERVER}|' -e 's|@RUST_OTA_TAGS@|${RUST_OTA_TAGS}|' -e 's|@RUST_OTA_METADATA@|${RUST_OTA_METADATA}|' \
+        ${D}${nonarch_libdir}/sota/conf.d/50-rust-ota-server.toml
+    if [ -n "${RUST_OTA_ROOT}" ]; then
+        install -D -m 0644 ${RUST_OTA_ROOT} ${D}${nonarch_libdir}/sota/tuf/root.json
+    fi
+    if [ -n "${RUST_OTA_CA}" ]; then
+        install -m 0700 -d ${D}${localstatedir}/sota ${D}${localstatedir}/sota/import
+        install -m 0644 ${RUST_OTA_CA} ${D}${localstatedir}/sota/import/root.crt
+    fi
 }
 
 # Below /var/sota, since OSTree image types carry exactly that folder of /var into the first deployment.
@@ -63,30 +82,49 @@ RUST_OTA_FRAGMENTS = " \
     disable-send-ip:30-disable-send-ip.toml \
     auto-reboot:35-enable-auto-reboot.toml \
     hwid:40-hardware-id.toml \
+    server:50-rust-ota-server.toml \
     polling-interval:60-polling-interval.toml \
 "
-PACKAGES = "${@' '.join('rust-ota-' + f.split(':')[0] for f in d.getVar('RUST_OTA_FRAGMENTS').split())} rust-ota-shared-prov-creds rust-ota-watchdog"
+PACKAGES = " \
+    rust-ota-log-debug \
+    rust-ota-binary-pacman \
+    rust-ota-shared-prov \
+    rust-ota-shared-prov-creds \
+    rust-ota-device-prov \
+    rust-ota-uboot-env-rollback \
+    rust-ota-disable-send-ip \
+    rust-ota-auto-reboot \
+    rust-ota-hwid \
+    rust-ota-server \
+    rust-ota-polling-interval \
+    rust-ota-watchdog \
+"
 RUST_OTA_STANDS_IN ?= "0"
 
 python () {
+    if d.getVar('RUST_OTA_SERVER') and not d.getVar('RUST_OTA_ROOT'):
+        raise bb.parse.SkipRecipe('RUST_OTA_SERVER needs RUST_OTA_ROOT: the path of DIR/repo/1.root.json, which a device trusts first')
     stands_in = oe.types.boolean(d.getVar('RUST_OTA_STANDS_IN'))
     for fragment in d.getVar('RUST_OTA_FRAGMENTS').split():
         name, file = fragment.split(':')
         package = 'rust-ota-' + name
         d.setVar('SUMMARY:' + package, 'OTA client: configuration fragment ' + file)
-        d.setVar('FILES:' + package, '${nonarch_libdir}/sota/conf.d/' + file)
+        d.prependVar('FILES:' + package, '${nonarch_libdir}/sota/conf.d/' + file + ' ')
         # With class rust-ota, an image that names aktualizr-hwid gets rust-ota-hwid.
-        if stands_in:
+        if stands_in and name != 'server':
             d.setVar('RPROVIDES:' + package, 'aktualizr-' + name)
     if stands_in:
         d.setVar('RPROVIDES:rust-ota-shared-prov-creds', 'aktualizr-shared-prov-creds')
 }
 
 SUMMARY:rust-ota-shared-prov-creds = "OTA client: credentials for the first contact of a fleet"
-FILES:rust-ota-shared-prov-creds = "${localstatedir}/sota"
+FILES:rust-ota-shared-prov-creds = "${localstatedir}/sota/sota_provisioning_credentials.zip"
 # Without SOTA_PACKED_CREDENTIALS there is nothing to ship, and the image is built all the same.
 ALLOW_EMPTY:rust-ota-shared-prov-creds = "1"
 RDEPENDS:rust-ota-shared-prov = "${@'rust-ota-shared-prov-creds' if oe.types.boolean(d.getVar('SOTA_DEPLOY_CREDENTIALS')) else ''}"
+
+# What a device trusts first belongs to the address that it asks.
+FILES:rust-ota-server += "${nonarch_libdir}/sota/tuf ${localstatedir}/sota/import"
 
 SUMMARY:rust-ota-watchdog = "Hardware watchdog, so that a hanging kernel counts as a failed boot"
 FILES:rust-ota-watchdog = "${nonarch_libdir}/systemd/system.conf.d"

@@ -2,11 +2,11 @@
 SUMMARY = "OTA client for OSTree devices, for the build machine"
 DESCRIPTION = "The client as a program of the build machine: `rust-ota config show` on the fragments of an image, and a build of the \
 same sources without a cross toolchain."
-LICENSE = "(MIT | Apache-2.0) & Apache-2.0 & ISC & BSD-3-Clause"
 
 require rust-ota-source.inc
 
-inherit cargo pkgconfig native
+inherit cargo pkgconfig
+inherit_defer native
 
 DEPENDS += "glib-2.0-native ostree-native"
 

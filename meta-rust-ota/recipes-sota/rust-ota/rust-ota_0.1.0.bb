@@ -12,6 +12,7 @@ def rust_ota_build(d):
 
 # How the program is linked: static, multiconfig or dynamic. The README of the layer says what each costs.
 RUST_OTA_BUILD ??= "${@rust_ota_build(d)}"
+# nooelint: oelint.file.requirenotfound - the name is complete when the recipe is parsed
 require rust-ota-build-${RUST_OTA_BUILD}.inc
 
 inherit systemd
