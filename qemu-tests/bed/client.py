@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 
 from . import device
-from .image import LAYER, PROJECT, debian, install, link
+from .image import LAYER, PROJECT, debian, install, kas, link
 
 FILES = LAYER / "recipes-sota/rust-ota/files"
 HARDWARE_ID = "qemu-device"
@@ -22,8 +22,11 @@ def binary():
     return path
 
 
-def image(enabled=True):
-    """The Debian image with the client in it; `enabled`: the daemon runs, as with SYSTEMD_AUTO_ENABLE = "enable" in Yocto."""
+def image(option="debian", enabled=True):
+    """The image of the option --image, with the client in it; `enabled`: its daemon runs, as SYSTEMD_AUTO_ENABLE says in Yocto."""
+    kind, _, where = option.partition(":")
+    if kind == "kas":
+        return kas(where, "enabled" if enabled else "disabled")
     with tempfile.TemporaryDirectory() as folder:
         tree = pathlib.Path(folder) / "overlay"
         _overlay(tree, enabled)

@@ -99,17 +99,20 @@ class Device:
 
     # --- waiting
 
-    def wait(self, pattern, timeout=BOOT):
-        """Waits for a pattern on the serial console, behind the last one found there. Returns the match."""
+    def wait_for(self, condition, what, timeout=BOOT, every=0.1):
+        """Waits until `condition()` is true, and returns its value."""
         end = time.monotonic() + timeout * SCALE
-        while not (match := self.console.find(pattern)):
+        while not (value := condition()):
             if self._failure:
                 raise DeviceError(self._failure)
             if time.monotonic() > end:
-                seconds = timeout * SCALE
-                raise DeviceError(f"{self.name}: no {pattern!r} on the serial console within {seconds:.0f} s; its end:\n{self.console.tail()}")
-            time.sleep(0.2)
-        return match
+                raise DeviceError(f"{self.name}: no {what} within {timeout * SCALE:.0f} s; the console's end:\n{self.console.tail()}")
+            time.sleep(every)
+        return value
+
+    def wait(self, pattern, timeout=BOOT, every=0.1):
+        """Waits for a pattern on the serial console, behind the last one found there. Returns the match."""
+        return self.wait_for(lambda: self.console.find(pattern), f"{pattern!r} on the serial console", timeout, every)
 
     def wait_up(self, version=None, timeout=BOOT):
         """Waits until a release is up, and ssh with it. Returns its version."""

@@ -52,17 +52,17 @@ def plain(option):
     """The image of the option --image, without a client where it is made here."""
     kind, _, where = option.partition(":")
     if kind == "kas":
-        return kas(where)
+        return kas(where, "plain")
     if option == "debian":
         return debian()
     raise ValueError(f"--image {option}: neither `debian` nor `kas:BUILD_DIR`")
 
 
-def kas(build_dir):
-    """An image that kas built: its build must have left a manifest.json beside the disk."""
-    found = sorted(pathlib.Path(build_dir).glob("**/qemu-tests/manifest.json"))
+def kas(build_dir, variant):
+    """An image that kas built, as it describes itself in a manifest.json. `variant`: enabled, disabled, plain."""
+    found = [path for path in sorted(pathlib.Path(build_dir).glob("**/qemu-tests/*/manifest.json")) if path.parent.name == variant]
     if len(found) != 1:
-        raise RuntimeError(f"{build_dir}: {len(found)} files qemu-tests/manifest.json there, one is wanted; see docs/testing-in-qemu.md")
+        raise RuntimeError(f"{build_dir}: {len(found)} files qemu-tests/{variant}/manifest.json there, one is wanted; see docs/testing-in-qemu.md")
     return Image(found[0].parent)
 
 

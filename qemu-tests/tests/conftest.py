@@ -7,25 +7,26 @@ import shutil
 
 import pytest
 
+from bed import client
 from bed import image as images
 from bed.device import Device
+from bed.releases import Releases
+from bed.server import Server
 
 LOGS = pathlib.Path(__file__).resolve().parents[2] / "target/qemu-logs"
+_FAILED = pytest.StashKey[set]()
 
 
 def pytest_addoption(parser):
     parser.addoption("--image", default="debian", help="`debian` (made here from packages) or `kas:BUILD_DIR` (made by kas before)")
-    parser.addoption("--keep", action="store_true", help="keep the logs and disks of every test in target/qemu-logs, not only logs of failed ones")
+    parser.addoption("--keep", action="store_true", help="keep logs and disks of every test in target/qemu-logs, not only the logs of failed ones")
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
-        item.session.stash[_FAILED] = item.session.stash.get(_FAILED, set()) | {item.nodeid, item.module.__name__}
-
-
-_FAILED = pytest.StashKey[set]()
+        item.session.stash.setdefault(_FAILED, set()).add(item.module.__name__)
 
 
 @pytest.fixture(scope="session")
@@ -34,44 +35,76 @@ def plain_image(request):
     return images.plain(request.config.getoption("--image"))
 
 
-@pytest.fixture
-def new_device(request, tmp_path):
-    """Makes devices for one test."""
-    with DeviceShelf(request, tmp_path, request.node.name) as shelf:
-        yield shelf.new
+@pytest.fixture(scope="session")
+def enabled_image(request):
+    """The image whose daemon runs by itself."""
+    return client.image(request.config.getoption("--image"), enabled=True)
 
 
-class DeviceShelf:
-    """The devices of a test or of a module: all are switched off at its end, and their logs kept if it failed."""
+@pytest.fixture(scope="session")
+def disabled_image(request):
+    """The image whose daemon is disabled."""
+    return client.image(request.config.getoption("--image"), enabled=False)
 
-    def __init__(self, request, folder, name):
-        self._request, self._folder, self._name = request, folder, name
-        self._devices = []
 
-    def new(self, image, name="device", **more):
-        device = Device(image, self._folder / name, name, **more)
+@pytest.fixture(scope="module")
+def bench(request, tmp_path_factory):
+    """A place for the devices and servers of one test module."""
+    bench = Bench(tmp_path_factory.mktemp(request.module.__name__), request.module.__name__)
+    yield bench
+    bench.clear(failed=request.module.__name__ in request.session.stash.get(_FAILED, set()), keep=request.config.getoption("--keep"))
+
+
+class Bench:
+    """What runs for a test module. All of it ends with the module; what it left in logs is kept when a test failed."""
+
+    def __init__(self, folder, name):
+        self._folder, self._name = folder, name
+        self._devices, self._servers, self._releases = [], [], []
+
+    def device(self, image, name="device", **more):
+        """A new device, switched off."""
+        device = Device(image, self._folder, name, **more)
         self._devices.append(device)
         return device
 
-    def __enter__(self):
-        return self
+    def release(self, device):
+        """A device that no test needs any more."""
+        self._devices.remove(device)
+        device.close()
 
-    def __exit__(self, *_):
-        keep = self._request.config.getoption("--keep")
-        failed = self._request.session.stash.get(_FAILED, set())
+    def connected_device(self, image, name="device"):
+        """A new device with the credentials for a new server, which publishes the device's release A: device, server, releases."""
+        releases = Releases(image, self._folder)
+        self._releases.append(releases)
+        server = Server(self._folder, client.HARDWARE_ID)
+        self._servers.append(server)
+        server.publish(releases.repo, image.commit, 1)
+        server.start()
+        device = self.device(image, name, server_port=server.port)
+        client.put_credentials(device.disk, server.credentials())
+        return device, server, releases
+
+    def clear(self, failed, keep):
+        if failed or keep:
+            self._save(keep)
         for device in self._devices:
-            if self._request.node.nodeid in failed or getattr(self._request.node, "name", "") in failed or keep:
-                self._save(device, keep)
             device.close()
+        for server in self._servers:
+            server.stop()
+        for releases in self._releases:
+            releases.remove()
 
-    def _save(self, device, keep):
+    def _save(self, keep):
         into = LOGS / re.sub(r"[^\w.-]+", "-", self._name)
-        into.mkdir(parents=True, exist_ok=True)
-        if device.is_on:
-            journal = device.try_ssh("journalctl -b --no-pager -o short-monotonic; ostree admin status; fw_printenv; systemctl --failed", timeout=60)
-            (into / f"{device.name}.guest.txt").write_text(journal.out)
-        device.power_cut()
-        for path in device.folder.iterdir():
-            if keep or path.suffix != ".img":
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        for device in self._devices:
+            if device.is_on:
+                script = "rust-ota status; ostree admin status; fw_printenv; systemctl --failed; journalctl --no-pager -o short-monotonic"
+                (into / f"{device.name}.guest.txt").write_text(device.try_ssh(script, timeout=60).out)
+            device.power_cut()
+        for path in self._folder.iterdir():
+            if path.is_file() and (keep or path.suffix != ".img"):
                 shutil.copy(path, into / path.name)
-        print(f"\nlogs: {os.path.relpath(into)}")
+        print(f"\nlogs of {self._name}: {os.path.relpath(into)}")

@@ -3,6 +3,9 @@
 The device has two deployments, told apart by a word on the kernel's command line.
 """
 
+import re
+import time
+
 import pytest
 
 from bed import ubootenv
@@ -13,8 +16,10 @@ UENV = "/boot/loader.1/uEnv.txt"
 
 
 @pytest.fixture
-def firmware(plain_image, new_device):
-    return Firmware(new_device(plain_image))
+def firmware(plain_image, bench, request):
+    device = bench.device(plain_image, re.sub(r"\W+", "-", request.node.name))
+    yield Firmware(device)
+    device.power_cut()
 
 
 class Firmware:
@@ -31,6 +36,14 @@ class Firmware:
         words = self.device.wait(r'Kernel command line: "(.*)"', timeout=120).group(1).split()
         self.device.power_cut()
         return next(word for word in words if word.startswith("bed.deployment="))
+
+    def cut_behind(self, pattern, delay):
+        """One boot that ends soon after a line of the boot script."""
+        self.device.console.skip()
+        self.device.power_on()
+        self.device.wait(pattern, timeout=120, every=0.001)
+        time.sleep(delay)
+        self.device.power_cut()
 
     def variables(self):
         return {name: int(value) for name, value in self.disk.boot_variables().items()}
@@ -117,6 +130,16 @@ def test_outside_a_trial_any_deployment_that_loads_is_better_than_none(firmware)
 def test_a_rollback_deployment_that_does_not_load_is_no_dead_end(firmware):
     firmware.break_kernel("2")
     firmware.disk.set_boot_variables(bootcount=4, bootlimit=3, upgrade_available=0, rollback=1)
+    assert firmware.boot() == NEWEST
+
+
+def test_power_cut_while_the_script_writes_leaves_the_old_or_the_new_environment(firmware):
+    firmware.disk.set_boot_variables(bootcount=0, bootlimit=9, upgrade_available=1, rollback=0)
+    counts = [0]
+    for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.05):
+        firmware.cut_behind("rust-ota-boot: bootcount=", delay)
+        counts.append(firmware.variables()["bootcount"])
+    assert all(after - before in (0, 1) for before, after in zip(counts, counts[1:])), counts
     assert firmware.boot() == NEWEST
 
 
