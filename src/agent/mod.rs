@@ -8,7 +8,6 @@ mod outcome;
 mod progress;
 pub mod refresh;
 pub(crate) mod trust;
-pub mod uptane;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

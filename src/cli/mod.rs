@@ -6,7 +6,6 @@ pub mod exit;
 mod native;
 mod render;
 mod tuf;
-mod uptane;
 
 use std::io::Write;
 
