@@ -1,5 +1,7 @@
 //! A signed file as it came: checked JSON, signatures, and the canonical bytes that they are over.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use base64::Engine;
@@ -10,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::canonical::{Canonical, Form};
 use super::error::Reason;
-use super::hashes::{Hashes, from_hex};
+use super::hashes::from_hex;
 use super::keys::{PublicKey, Signers};
 use super::profile::{Limits, Profile};
 use super::roles::MetaFile;
@@ -20,11 +22,13 @@ use super::roles::MetaFile;
 pub struct Envelope<'b> {
     profile: Profile,
     bytes: &'b [u8],
+    /// The bytes as JSON, see [`escape_control_characters`].
+    json: Cow<'b, [u8]>,
     canonical: Canonical,
-    /// ATS only: the second form that signers of this dialect use, where it differs from the first.
-    other_form: Option<Canonical>,
+    /// ATS only: the second form that signers of this dialect use. Made when the first does not do.
+    other_form: OnceCell<Option<Canonical>>,
     signatures: Vec<SignatureWire>,
-    signed: &'b RawValue,
+    signed: Cow<'b, str>,
 }
 
 #[derive(Deserialize)]
@@ -44,30 +48,22 @@ struct SignatureWire {
 impl<'b> Envelope<'b> {
     /// Reads a file, with everything that can be refused before a signature is looked at.
     pub fn open(bytes: &'b [u8], profile: Profile, limits: &Limits) -> Result<Envelope<'b>, Reason> {
-        let canonical = Canonical::new(bytes, form(profile)).map_err(json)?;
-        let wire: EnvelopeWire<'b> = serde_json::from_slice(bytes).map_err(shape)?;
-        if wire.signatures.len() > limits.signatures {
-            return Err(Reason::TooManySignatures { limit: limits.signatures, got: wire.signatures.len() });
-        }
-        check_unique(&wire.signatures)?;
-        let other_form = match profile {
-            Profile::Tuf => None,
-            Profile::Ats => Some(Canonical::new(bytes, Form::Olpc).map_err(json)?),
+        let json = match profile {
+            Profile::Tuf => Cow::Borrowed(bytes),
+            Profile::Ats => escape_control_characters(bytes),
         };
-        let other_form = other_form.filter(|other| other.document() != canonical.document());
-        Ok(Envelope {
-            profile,
-            bytes,
-            canonical,
-            other_form,
-            signatures: wire.signatures,
-            signed: wire.signed,
-        })
+        let canonical = Canonical::new(&json, form(profile)).map_err(not_json)?;
+        let (signed, signatures) = split(&json)?;
+        if signatures.len() > limits.signatures {
+            return Err(Reason::TooManySignatures { limit: limits.signatures, got: signatures.len() });
+        }
+        check_unique(&signatures)?;
+        Ok(Envelope { profile, bytes, json, canonical, other_form: OnceCell::new(), signatures, signed })
     }
 
     /// The text of `signed`, as it came.
-    pub(crate) fn signed(&self) -> &'b str {
-        self.signed.get()
+    pub(super) fn signed(&self) -> &str {
+        &self.signed
     }
 
     /// Checks that a threshold of distinct keys signed (5.3.4, 5.4.2, 5.5.3, 5.6.3). `signer` is for the message.
@@ -97,27 +93,20 @@ impl<'b> Envelope<'b> {
     }
 
     /// Compares the file with what its parent role lists (5.5.2, 5.6.2): length, then every known hash.
+    ///
+    /// TUF: the bytes. ATS: some servers hash the canonical form of the whole document, whatever they send.
     pub(super) fn check_listed(&self, parent: &'static str, listed: &MetaFile) -> Result<(), Reason> {
         if !listed.hashes.is_empty() && !listed.hashes.usable() {
             return Err(Reason::NoUsableHash { parent });
         }
-        let (got, forms) = (self.bytes.len() as u64, self.forms_for_hashes());
-        if let Some(expected) = listed.length
-            && !forms.iter().any(|form| form.len() as u64 == expected)
-        {
-            return Err(Reason::LengthMismatch { parent, expected, got });
+        let bytes = check_form(self.bytes, parent, listed);
+        if bytes.is_ok() || self.profile == Profile::Tuf {
+            return bytes;
         }
-        check_any(&listed.hashes, &forms).map_err(|mismatch| mismatch.reason(parent))
-    }
-
-    /// TUF: the bytes. ATS: some servers hash the canonical form of the whole document, whatever they send.
-    fn forms_for_hashes(&self) -> Vec<&[u8]> {
-        let mut forms = vec![self.bytes];
-        if self.profile == Profile::Ats {
-            forms.push(self.canonical.document());
-            forms.extend(self.other_form.as_ref().map(Canonical::document));
+        if self.forms().any(|form| check_form(form.document(), parent, listed).is_ok()) {
+            return Ok(());
         }
-        forms
+        bytes
     }
 
     fn is_valid(&self, signature: &SignatureWire, key: &PublicKey) -> bool {
@@ -129,9 +118,37 @@ impl<'b> Envelope<'b> {
         {
             return false;
         }
-        let forms = [Some(&self.canonical), self.other_form.as_ref()];
-        forms.into_iter().flatten().filter_map(Canonical::signed).any(|message| key.verify(message, &sig))
+        self.forms().filter_map(Canonical::signed).any(|message| key.verify(message, &sig))
     }
+
+    /// The canonical form of the dialect; in the ATS dialect also the other one, if it differs.
+    fn forms(&self) -> impl Iterator<Item = &Canonical> {
+        let other = || match self.profile {
+            Profile::Tuf => None,
+            Profile::Ats => self.other_form.get_or_init(|| self.make_other_form()).as_ref(),
+        };
+        std::iter::once(&self.canonical).chain(std::iter::once_with(other).flatten())
+    }
+
+    fn make_other_form(&self) -> Option<Canonical> {
+        let other = Canonical::new(&self.json, Form::Olpc).ok()?;
+        (other.document() != self.canonical.document()).then_some(other)
+    }
+}
+
+/// The text of `signed`, without a copy where the document is as it came.
+fn split<'b>(json: &Cow<'b, [u8]>) -> Result<(Cow<'b, str>, Vec<SignatureWire>), Reason> {
+    let (signed, signatures) = match json {
+        Cow::Borrowed(bytes) => {
+            let wire: EnvelopeWire<'b> = serde_json::from_slice(bytes).map_err(shape)?;
+            (Cow::Borrowed(wire.signed.get()), wire.signatures)
+        }
+        Cow::Owned(bytes) => {
+            let wire: EnvelopeWire<'_> = serde_json::from_slice(bytes).map_err(shape)?;
+            (Cow::Owned(wire.signed.get().to_owned()), wire.signatures)
+        }
+    };
+    Ok((signed, signatures))
 }
 
 fn form(profile: Profile) -> Form {
@@ -150,16 +167,12 @@ fn check_unique(signatures: &[SignatureWire]) -> Result<(), Reason> {
     }
 }
 
-fn check_any(hashes: &Hashes, forms: &[&[u8]]) -> Result<(), super::hashes::Mismatch> {
-    let mut first = Ok(());
-    for form in forms {
-        match hashes.check(form) {
-            Ok(()) => return Ok(()),
-            mismatch if first.is_ok() => first = mismatch,
-            _ => {}
-        }
+fn check_form(form: &[u8], parent: &'static str, listed: &MetaFile) -> Result<(), Reason> {
+    let got = form.len() as u64;
+    match listed.length {
+        Some(expected) if expected != got => Err(Reason::LengthMismatch { parent, expected, got }),
+        _ => listed.hashes.check(form).map_err(|mismatch| mismatch.reason(parent)),
     }
-    first
 }
 
 fn decode_signature(text: &str, profile: Profile) -> Option<Vec<u8>> {
@@ -178,7 +191,30 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     ENGINE.decode(compact).ok()
 }
 
-fn json(error: serde_json::Error) -> Reason {
+/// Foundries' tools write roots in OLPC form as they are, with raw newlines inside the PEM of RSA keys. That is
+/// no JSON, and their clients read it. A raw control character in a string means what its escape means.
+fn escape_control_characters(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let mut escaped = Vec::new();
+    let (mut copied, mut in_string, mut after_backslash) = (0, false, false);
+    for (at, &byte) in bytes.iter().enumerate() {
+        if in_string && byte < 0x20 && !after_backslash {
+            escaped.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
+            escaped.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            copied = at + 1;
+        }
+        if byte == b'"' && !after_backslash {
+            in_string = !in_string;
+        }
+        after_backslash = byte == b'\\' && !after_backslash;
+    }
+    if escaped.is_empty() {
+        return Cow::Borrowed(bytes);
+    }
+    escaped.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    Cow::Owned(escaped)
+}
+
+fn not_json(error: serde_json::Error) -> Reason {
     Reason::Json { detail: error.to_string() }
 }
 

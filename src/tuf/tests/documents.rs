@@ -255,3 +255,23 @@ fn a_rejection_names_the_file_and_what_to_do() {
     let text = long.unwrap_err().to_string();
     assert!(text.len() < 4000 && !text.contains('\u{1b}'), "{}", text.len());
 }
+
+#[test]
+fn raw_control_characters_are_the_ats_dialects_only() {
+    for (profile, accepted) in [(Profile::Tuf, false), (Profile::Ats, true)] {
+        let mut repo = Repo::new(profile);
+        repo.role("timestamp")["x"] = json!("a\\\n\t\"b\n");
+        let honest = String::from_utf8(repo.file("timestamp")).unwrap();
+        assert!(repo.trust_root().update_timestamp(honest.clone().into_bytes(), NOW).is_ok());
+        let raw = honest.replace("\\n", "\n").replace("\\t", "\t");
+        assert_ne!(raw, honest);
+        let result = repo.trust_root().update_timestamp(raw.clone().into_bytes(), NOW);
+        assert_eq!(result.is_ok(), accepted);
+        // A backslash before one is no escape of JSON.
+        let broken = honest.replacen("\\n", "\\\n", 1);
+        assert_reason!(repo.trust_root().update_timestamp(broken.into_bytes(), NOW), Reason::Json { .. });
+        // They are signed, too.
+        let other = raw.replace('\t', "\r");
+        assert!(repo.trust_root().update_timestamp(other.into_bytes(), NOW).is_err());
+    }
+}
