@@ -50,10 +50,18 @@ pub struct Settings {
     /// Which deployment counts as running on a sysroot that nobody runs: 0 with `pacman.booted = 0`, or
     /// `rust_ota.booted_deployment`. None on a device: the one that the kernel was told to boot.
     pub booted_deployment: Option<usize>,
+    /// `pacman.type` is `ostree+compose_apps`, or it is not set and Docker is installed.
+    pub compose: bool,
+    /// `pacman.compose_apps`: the apps that are enabled. None is all of a Target's; an empty list is none of them.
+    pub compose_apps: Option<Vec<String>>,
+    /// `pacman.callback_program`: run at each stage.
+    pub callback_program: Option<PathBuf>,
     /// `pacman.tags`: what is visible to this device; empty is everything.
     pub tags: Vec<String>,
     /// `provision.primary_ecu_hardware_id`, the host name where not set.
     pub hardware_id: String,
+    /// `provision.primary_ecu_serial`: the `ecu` of events; made up and kept where not set.
+    pub ecu_serial: Option<String>,
     /// `bootloader.rollback_mode`.
     pub rollback_mode: RollbackMode,
     /// `bootloader.reboot_command`, as an argument vector.
@@ -66,17 +74,26 @@ pub struct Settings {
     pub pull_jobs: usize,
     /// `rust_ota.deadline_sec`: an unconfirmed trial boot is given up after so long.
     pub deadline_sec: u64,
+    /// `storage.path`.
+    pub storage: PathBuf,
     /// `<storage.path>/rust-ota`.
     pub state: PathBuf,
     /// Exists while a reboot is awaited, and must not survive one: `bootloader.reboot_sentinel_dir`/`_name`.
     pub reboot_sentinel: PathBuf,
     /// The lock, beside it.
     pub lock: PathBuf,
+    /// `rust_ota.aklite_lock`: the lock of aktualizr-lite, which other programs on a device know.
+    pub aklite_lock: PathBuf,
     /// `logger.loglevel`: 0 trace to 5 fatal.
     pub loglevel: u8,
 }
 
 impl Settings {
+    /// Whether a Compose app of a Target is wanted on this device.
+    pub fn enables(&self, app: &str) -> bool {
+        self.compose_apps.as_ref().is_none_or(|apps| apps.iter().any(|a| a == app))
+    }
+
     /// Types and checks the merged values.
     pub fn from_merged(merged: &Merged) -> Result<Settings, ConfigError> {
         let m = Reader(merged);
@@ -100,8 +117,12 @@ impl Settings {
             os: m.text("pacman", "os"),
             sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| PathBuf::from("/")),
             booted_deployment: m.booted_deployment()?,
+            compose: m.compose(),
+            compose_apps: m.0.get("pacman", "compose_apps").map(|_| m.list("pacman", "compose_apps")),
+            callback_program: m.path("pacman", "callback_program"),
             tags: m.list("pacman", "tags"),
             hardware_id: m.text("provision", "primary_ecu_hardware_id").unwrap_or_else(host_name),
+            ecu_serial: m.text("provision", "primary_ecu_serial"),
             rollback_mode: m.choice("bootloader", "rollback_mode", RollbackMode::None, &ROLLBACK_MODES)?,
             reboot_command: m.words("bootloader", "reboot_command", "/sbin/reboot"),
             auto_reboot: m.switch("rust_ota", "auto_reboot", true)?,
@@ -111,8 +132,12 @@ impl Settings {
             reboot_sentinel: run_dir
                 .join(m.text("bootloader", "reboot_sentinel_name").as_deref().unwrap_or("need_reboot")),
             lock: run_dir.join("rust-ota.lock"),
+            aklite_lock: m
+                .path("rust_ota", "aklite_lock")
+                .unwrap_or_else(|| PathBuf::from("/var/lock/aklite.lock")),
             loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
             state: storage.join("rust-ota"),
+            storage,
             server,
         })
     }
@@ -188,6 +213,13 @@ impl Reader<'_> {
         })
     }
 
+    fn compose(&self) -> bool {
+        match self.text("pacman", "type") {
+            Some(kind) => kind == "ostree+compose_apps",
+            None => ["/usr/bin/dockerd", "/usr/bin/docker"].iter().all(|p| Path::new(p).exists()),
+        }
+    }
+
     fn booted_deployment(&self) -> Result<Option<usize>, ConfigError> {
         let running = match self.value("pacman", "booted").map(|v| v.text.as_str()) {
             Some("staged") => false,
@@ -256,6 +288,14 @@ mod tests {
             let error = settings(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("/etc/sota/conf.d/50.toml:2: {key} = ")), "{error}");
         }
+    }
+
+    #[test]
+    fn no_apps_is_not_all_apps() {
+        let apps = |text: &str| settings(text).unwrap().compose_apps;
+        assert_eq!(apps(""), None);
+        assert_eq!(apps("[pacman]\ncompose_apps = \"\"\n"), Some(vec![]));
+        assert_eq!(apps("[pacman]\ncompose_apps = \"web, db\"\n").unwrap(), ["web", "db"]);
     }
 
     #[test]

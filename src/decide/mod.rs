@@ -1,5 +1,6 @@
 //! Pure: what I am, what is offered and what I may, to a plan with a reason that a person can read.
 
+mod lite;
 mod target;
 
 pub use target::Target;
@@ -42,6 +43,28 @@ pub enum Request<'a> {
     Named(&'a str),
 }
 
+/// Whose rules are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Ours: a Target is its commit.
+    Native,
+    /// aktualizr-lite's: a Target is its name. `by_hand`: a person asked, so a known-bad Target is tried again.
+    Lite {
+        /// Whether a command of a person runs, and not the daemon.
+        by_hand: bool,
+    },
+}
+
+impl Policy {
+    /// Decides by these rules.
+    pub fn decide(self, facts: &Facts, offered: &[Target], request: Request<'_>) -> Plan {
+        match self {
+            Policy::Native => decide(facts, offered, request),
+            Policy::Lite { by_hand } => lite::decide(facts, offered, request, by_hand),
+        }
+    }
+}
+
 /// What is to be done. Made first, shown or carried out later.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
@@ -81,6 +104,19 @@ pub enum Stay {
     },
     /// No visible Target has the name or version that was asked for.
     NotFound(String),
+    /// What runs is known to be bad, and nothing else is known to have run.
+    NoRollbackTarget(TargetRecord),
+}
+
+/// Whether a Target is chosen because what runs is known to be bad.
+pub fn is_rollback(facts: &Facts, target: &Target) -> bool {
+    let bad = |t: &TargetRecord| facts.installed.bad(&t.commit).is_some();
+    let previous = |t: &TargetRecord| t.commit == target.commit;
+    facts.current.as_ref().is_some_and(bad) && facts.installed.previous.as_ref().is_some_and(previous)
+}
+
+fn current_name(facts: &Facts) -> &str {
+    facts.current.as_ref().map_or("unknown", |t| t.name.as_str())
 }
 
 /// The Targets that this device may see, oldest first.
@@ -125,20 +161,26 @@ fn latest(facts: &Facts, visible: &[&Target], offered: usize) -> Plan {
 }
 
 fn named(facts: &Facts, visible: &[&Target], wanted: &str) -> Plan {
-    let version = wanted.parse::<i64>().ok();
-    let found = visible.iter().find(|t| t.name == wanted || version == Some(t.version));
-    match found {
+    match find(visible, wanted) {
         None => Plan::Stay(Stay::NotFound(wanted.to_string())),
         Some(t) if facts.booted.as_deref() == Some(t.commit.as_str()) => {
             Plan::Stay(Stay::UpToDate(t.record()))
         }
-        Some(t) => Plan::Update(Box::new((*t).clone())),
+        Some(t) => Plan::Update(Box::new(t.clone())),
     }
+}
+
+fn find<'a>(visible: &[&'a Target], wanted: &str) -> Option<&'a Target> {
+    let version = wanted.parse::<i64>().ok();
+    visible.iter().find(|t| t.name == wanted || version == Some(t.version)).copied()
 }
 
 /// The reason in a sentence, with its evidence.
 pub fn reason(facts: &Facts, plan: &Plan) -> String {
     match plan {
+        Plan::Update(target) if is_rollback(facts, target) => {
+            format!("Rolling back from {} to {}", current_name(facts), target.name)
+        }
         Plan::Update(target) => match &facts.current {
             Some(current) => format!("Updating from {} to {}", current.name, target.name),
             None => format!("Updating from an unknown Target to {}", target.name),
@@ -160,6 +202,10 @@ pub fn reason(facts: &Facts, plan: &Plan) -> String {
             "No Target for hardware id {}{} among the {offered} in the metadata",
             facts.hardware_id,
             if facts.tags.is_empty() { String::new() } else { format!(" and tags {}", facts.tags.join(",")) }
+        ),
+        Plan::Stay(Stay::NoRollbackTarget(t)) => format!(
+            "{} runs and is known to be bad, but no other Target is known to have run here; name one to install it",
+            t.name
         ),
         Plan::Stay(Stay::NotFound(wanted)) => format!("No visible Target has the name or version {wanted}"),
     }

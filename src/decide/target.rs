@@ -76,6 +76,18 @@ impl Target {
         hardware && (tags.is_empty() || self.tags.iter().any(|t| tags.contains(t)))
     }
 
+    /// A Target that the metadata does not name any more, as it is remembered.
+    pub fn from_record(record: &TargetRecord) -> Target {
+        Target {
+            name: record.name.clone(),
+            version: record.version,
+            commit: record.commit.clone(),
+            hardware_ids: Vec::new(),
+            tags: Vec::new(),
+            apps: BTreeMap::new(),
+        }
+    }
+
     /// What is remembered of it.
     pub fn record(&self) -> TargetRecord {
         TargetRecord { name: self.name.clone(), version: self.version, commit: self.commit.clone() }

@@ -144,3 +144,57 @@ fn each_reason_reads() {
         assert_eq!(reason(&facts, &decide(&facts, &offered, request)), text);
     }
 }
+
+#[test]
+fn by_the_rules_of_aktualizr_lite() {
+    let renamed = Target { name: "renamed".into(), version: 5, ..target(2) };
+    let known_bad = |mut facts: Facts, version| {
+        facts.installed.known_bad.push(bad(version));
+        facts
+    };
+    let mut pending = facts(2);
+    let record = Pending { target: target(3).record(), since: 0, correlation_id: String::new() };
+    pending.installed.pending = Some(record);
+    let mut gone_bad = known_bad(facts(3), 3);
+    let alone = gone_bad.clone();
+    gone_bad.installed.previous = Some(target(2).record());
+    let both_bad = known_bad(gone_bad.clone(), 2);
+    let unknown = Facts { booted: Some("f".repeat(64)), current: None, ..facts(2) };
+    let f = facts(2);
+    let bad_newest = known_bad(facts(2), 3);
+    let newest = Request::Latest;
+    let named = Request::Named;
+    // Facts, offered, request, by hand, the reason.
+    let table: Vec<(&Facts, Vec<Target>, Request<'_>, bool, &str)> = vec![
+        (&pending, vec![target(3)], newest, true, "board-3 is installed and waits"),
+        (&pending, vec![], named("9"), true, "board-3 is installed and waits"),
+        (&unknown, vec![], newest, true, "No Target for hardware id board and tags main"),
+        (&unknown, vec![], named("2"), true, "No Target for hardware id"),
+        (&unknown, vec![target(1)], newest, false, "Updating from an unknown Target to board-1"),
+        (&unknown, vec![target(1)], named("4"), true, "No visible Target has the name or version 4"),
+        (&f, vec![target(2), target(3)], newest, false, "Updating from board-2 to board-3"),
+        (&f, vec![target(2)], newest, true, "Up to date: board-2"),
+        (&f, vec![target(1)], newest, true, "The newest visible Target board-1 is older than board-2"),
+        (&f, vec![target(1), target(2)], named("board-1"), true, "Updating from board-2 to board-1"),
+        (&f, vec![renamed], newest, false, "Updating from board-2 to renamed"),
+        (
+            &bad_newest,
+            vec![target(3)],
+            newest,
+            false,
+            "board-3 is the newest Target, but it is known to be bad",
+        ),
+        (&bad_newest, vec![target(3)], newest, true, "Updating from board-2 to board-3"),
+        (&bad_newest, vec![target(3)], named("3"), false, "Updating from board-2 to board-3"),
+        (&gone_bad, vec![target(2), target(3)], newest, false, "Rolling back from board-3 to board-2"),
+        (&gone_bad, vec![target(3)], newest, false, "Rolling back from board-3 to board-2"),
+        (&gone_bad, vec![target(3), target(4)], newest, false, "Updating from board-3 to board-4"),
+        (&alone, vec![target(3)], newest, false, "board-3 runs and is known to be bad, but no other"),
+        (&both_bad, vec![target(3)], newest, false, "board-3 runs and is known to be bad, but no other"),
+    ];
+    for (facts, offered, request, by_hand, expected) in table {
+        let plan = Policy::Lite { by_hand }.decide(facts, &offered, request);
+        let said = reason(facts, &plan);
+        assert!(said.starts_with(expected), "{said:?} is not {expected:?}");
+    }
+}

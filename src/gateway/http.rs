@@ -133,6 +133,11 @@ impl Http {
         })
     }
 
+    /// The same client and connections with other headers.
+    pub fn with_headers(&self, headers: Vec<(String, String)>) -> Http {
+        Http { headers, ..self.clone() }
+    }
+
     /// GETs a small document, refusing more than `limit` bytes of body.
     pub fn get(&self, url: &str, limit: u64) -> Result<Reply, HttpError> {
         self.get_unless(url, None, limit)

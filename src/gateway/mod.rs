@@ -1,5 +1,9 @@
 //! The servers' HTTP interfaces.
 
+pub mod device;
+pub mod events;
+pub mod headers;
 pub mod http;
+pub mod identity;
 
 pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};

@@ -1,9 +1,11 @@
-//! What must survive a power cut: atomic files, the installed Targets, the lock.
+//! What must survive a power cut: atomic files, the installed Targets, unsent events, the lock.
 
 pub mod atomic;
+mod events;
 mod installed;
 mod lock;
 
+pub use events::EventQueue;
 pub use installed::{Installed, KnownBad, Pending, TargetRecord};
 pub use lock::Lock;
 

@@ -1,0 +1,160 @@
+//! Events that the server has not taken yet: one file of JSON lines, bounded in count, bytes and age.
+//!
+//! Events are rare (some for each update), so the whole file is written for each of them, atomically.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{StoreError, atomic};
+
+/// What a server can be away for without a loss is some dozens of updates.
+const MOST_EVENTS: usize = 200;
+const MOST_BYTES: usize = 256 * 1024;
+const MOST_SECONDS: i64 = 90 * 86_400;
+
+/// The queue of one device, oldest first. Written to only by who holds the lock.
+#[derive(Debug)]
+pub struct EventQueue {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Unix seconds.
+    queued: i64,
+    event: Box<RawValue>,
+}
+
+impl EventQueue {
+    /// The queue in this folder; nothing is read yet.
+    pub fn of(folder: &Path) -> EventQueue {
+        EventQueue { path: folder.join("events.jsonl") }
+    }
+
+    /// The events, oldest first.
+    pub fn events(&self) -> Result<Vec<Box<RawValue>>, StoreError> {
+        Ok(self.lines()?.into_iter().map(|l| l.event).collect())
+    }
+
+    /// Adds an event. What is too old, and the oldest of what is too much, is given up.
+    pub fn push(&self, event: Box<RawValue>, now: i64) -> Result<(), StoreError> {
+        let mut lines = self.lines()?;
+        let before = lines.len();
+        lines.retain(|l| now - l.queued <= MOST_SECONDS);
+        lines.push(Line { queued: now, event });
+        let mut bytes: usize = lines.iter().map(|l| l.event.get().len()).sum();
+        let mut too_many = 0;
+        while lines.len() - too_many > MOST_EVENTS || (bytes > MOST_BYTES && lines.len() - too_many > 1) {
+            bytes -= lines[too_many].event.get().len();
+            too_many += 1;
+        }
+        lines.drain(..too_many);
+        let lost = before + 1 - lines.len();
+        if lost > 0 {
+            log::warn!("{}: {lost} events that no server took were given up", self.path.display());
+        }
+        self.write(&lines)
+    }
+
+    /// Forgets the oldest ones.
+    pub fn drop_oldest(&self, count: usize) -> Result<(), StoreError> {
+        let mut lines = self.lines()?;
+        lines.drain(..count.min(lines.len()));
+        self.write(&lines)
+    }
+
+    fn lines(&self) -> Result<Vec<Line>, StoreError> {
+        let Some(bytes) = atomic::read(&self.path)? else { return Ok(Vec::new()) };
+        let parsed =
+            serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<Vec<Line>, _>>();
+        match parsed {
+            Ok(lines) => Ok(lines),
+            // Events are worth less than an update: a damaged queue is set aside and a new one begins.
+            Err(error) => match atomic::set_aside(&self.path, error.to_string()) {
+                damaged @ StoreError::Damaged { .. } => {
+                    log::warn!("{damaged}");
+                    Ok(Vec::new())
+                }
+                error => Err(error),
+            },
+        }
+    }
+
+    fn write(&self, lines: &[Line]) -> Result<(), StoreError> {
+        if lines.is_empty() {
+            return atomic::remove(&self.path);
+        }
+        let mut bytes = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut bytes, line)
+                .map_err(|e| StoreError::io("write", &self.path, std::io::Error::other(e.to_string())))?;
+            bytes.push(b'\n');
+        }
+        atomic::write(&self.path, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str) -> Box<RawValue> {
+        RawValue::from_string(format!("\"{text}\"")).unwrap()
+    }
+
+    fn texts(queue: &EventQueue) -> Vec<String> {
+        queue.events().unwrap().iter().map(|e| e.get().trim_matches('"').to_string()).collect()
+    }
+
+    fn queue(name: &str) -> (PathBuf, EventQueue) {
+        let folder = std::env::temp_dir().join(format!("rust-ota-events-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let queue = EventQueue::of(&folder);
+        (folder, queue)
+    }
+
+    #[test]
+    fn what_is_pushed_is_there_until_it_is_dropped() {
+        let (folder, queue) = queue("order");
+        assert!(texts(&queue).is_empty());
+        for text in ["a", "b", "c"] {
+            queue.push(event(text), 100).unwrap();
+        }
+        assert_eq!(texts(&queue), ["a", "b", "c"]);
+        queue.drop_oldest(2).unwrap();
+        assert_eq!(texts(&queue), ["c"]);
+        queue.drop_oldest(9).unwrap();
+        assert!(!folder.join("events.jsonl").exists(), "an empty queue is no file");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn count_bytes_and_age_are_bounded() {
+        let (folder, queue) = queue("bounds");
+        queue.push(event("old"), 0).unwrap();
+        queue.push(event("new"), MOST_SECONDS + 1).unwrap();
+        assert_eq!(texts(&queue), ["new"]);
+        for n in 0..MOST_EVENTS + 5 {
+            queue.push(event(&n.to_string()), MOST_SECONDS + 2).unwrap();
+        }
+        assert_eq!((texts(&queue).len(), texts(&queue)[0].as_str()), (MOST_EVENTS, "5"));
+        queue.push(event(&"x".repeat(MOST_BYTES - 10)), MOST_SECONDS + 3).unwrap();
+        assert!(texts(&queue).len() < 10, "the large one displaces the small ones");
+        queue.push(event(&"y".repeat(MOST_BYTES + 10)), MOST_SECONDS + 3).unwrap();
+        assert_eq!(texts(&queue).len(), 1, "the last event always stays");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_queue_is_set_aside() {
+        let (folder, queue) = queue("damaged");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("events.jsonl"), "{\"queued\":1,").unwrap();
+        queue.push(event("a"), 1).unwrap();
+        assert_eq!(texts(&queue), ["a"]);
+        assert!(folder.join("events.jsonl.damaged").exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
