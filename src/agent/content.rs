@@ -1,13 +1,13 @@
 //! The content of a Target: the OSTree room with the agent's settings.
 
 use crate::cli::exit;
-use crate::config::{ConfigError, Settings};
-use crate::decide::Target;
-use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::config::Settings;
 use crate::payload::ostree::{
-    Booted, Deployment, HttpSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, Sysroot,
+    Booted, Deployment, ObjectSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, Sysroot,
     plan, pull,
 };
+
+use crate::store::TargetRecord;
 
 use super::progress::bytes;
 use super::{Agent, AgentError};
@@ -46,7 +46,7 @@ impl Content {
         Ok(self.sysroot.deployments()?.iter().any(|d: &Deployment| d.commit == commit))
     }
 
-    pub fn must_have(&self, target: &Target) -> Result<(), AgentError> {
+    pub fn must_have(&self, target: &TargetRecord) -> Result<(), AgentError> {
         if self.sysroot.repo_has(&target.commit)? {
             return Ok(());
         }
@@ -54,8 +54,13 @@ impl Content {
     }
 
     /// What a fetch would bring, in words.
-    pub fn plan(&self, agent: &Agent, commit: &str) -> Result<String, AgentError> {
-        let plan = plan(&self.sysroot, &source(&agent.settings)?, commit, &options(agent))?;
+    pub fn plan(
+        &self,
+        agent: &Agent,
+        source: &dyn ObjectSource,
+        commit: &str,
+    ) -> Result<String, AgentError> {
+        let plan = plan(&self.sysroot, source, commit, &options(agent))?;
         Ok(match plan.sizes {
             _ if plan.complete => "nothing to fetch".to_string(),
             None => "the commit does not tell how much is missing".to_string(),
@@ -71,13 +76,14 @@ impl Content {
     pub fn fetch(
         &self,
         agent: &Agent,
+        source: &dyn ObjectSource,
         commit: &str,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
         if self.sysroot.repo_has(commit)? {
             return Ok(());
         }
-        let report = pull(&self.sysroot, &source(&agent.settings)?, commit, &options(agent), &mut |p| {
+        let report = pull(&self.sysroot, source, commit, &options(agent), &mut |p| {
             progress(Transfer {
                 objects_done: p.objects_done,
                 objects_total: p.objects_total,
@@ -89,7 +95,7 @@ impl Content {
         Ok(())
     }
 
-    pub fn deploy(&self, target: &Target) -> Result<(), AgentError> {
+    pub fn deploy(&self, target: &TargetRecord) -> Result<(), AgentError> {
         Ok(self.sysroot.deploy(&target.commit, &target.name)?)
     }
 
@@ -100,26 +106,6 @@ impl Content {
         }
         Ok(())
     }
-}
-
-/// The client for this device's servers.
-pub fn http(settings: &Settings, headers: Vec<(String, String)>) -> Result<Http, AgentError> {
-    let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
-    Ok(Http::new(&HttpSettings {
-        ca: settings.ca.clone(),
-        client,
-        headers,
-        idle_connections: settings.pull_jobs,
-        ..HttpSettings::default()
-    })?)
-}
-
-fn source(settings: &Settings) -> Result<HttpSource, AgentError> {
-    let server = settings.ostree_server.as_ref().ok_or(AgentError::Config(ConfigError::Missing {
-        key: "tls.server",
-        purpose: "where updates come from",
-    }))?;
-    Ok(HttpSource::new(http(settings, Vec::new())?, server))
 }
 
 fn options(agent: &Agent) -> PullOptions {

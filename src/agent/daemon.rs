@@ -15,8 +15,8 @@ use crate::store::StoreError;
 /// The longest wait after repeated errors, as a multiple of the polling interval.
 const MOST_BACKOFF: u32 = 16;
 
-/// Runs the loop; ends with 0 when told to (SIGTERM, SIGINT), or after a reboot was ordered.
-pub fn run(agent: &Agent) -> Result<u8, AgentError> {
+/// Runs the loop; ends with 0 when told to (SIGTERM, SIGINT), after a reboot was ordered, or `once` it would wait.
+pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
     let bell = stop_on_signals(agent)?;
     notify("READY=1");
     let mut failures: u32 = 0;
@@ -37,6 +37,9 @@ pub fn run(agent: &Agent) -> Result<u8, AgentError> {
                 log::error!("{error}");
                 notify(&format!("STATUS={error}"));
             }
+        }
+        if once {
+            return Ok(0);
         }
         wait(&bell, pause(agent.settings().polling_sec, failures, random()));
     }

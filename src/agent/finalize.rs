@@ -1,6 +1,7 @@
 //! After a reboot: is this the Target that was installed? Needs no network, no right clock and no D-Bus.
 
 use super::content::Content;
+use super::report::Report;
 use super::{Agent, AgentError, Outcome, Working};
 use crate::store::{Installed, Pending};
 
@@ -32,17 +33,26 @@ impl Working<'_> {
         let Some(pending) = installed.pending.clone() else {
             return self.finalize_without_pending(&content);
         };
-        match agent.verdict(&content, &pending)? {
-            Verdict::NotRebooted => Ok(Outcome::RebootNeeded(pending.target)),
-            Verdict::CameUp => self.confirm(installed),
-            Verdict::Cut => {
+        let verdict = agent.verdict(&content, &pending)?;
+        if verdict == Verdict::NotRebooted {
+            return Ok(Outcome::RebootNeeded(pending.target));
+        }
+        let running =
+            if verdict == Verdict::CameUp { Some(&pending.target) } else { installed.current.as_ref() };
+        let report = Report::of_pending(agent, &pending, running);
+        report.finalize_starts();
+        let outcome = match verdict {
+            Verdict::CameUp => self.confirm(installed)?,
+            Verdict::RolledBack => self.take_back(&content, installed)?,
+            _ => {
                 installed.pending = None;
                 agent.bootloader.confirm()?;
                 installed.save(&agent.settings.state)?;
-                Ok(Outcome::Cut(pending.target))
+                Outcome::Cut(pending.target.clone())
             }
-            Verdict::RolledBack => self.take_back(&content, installed),
-        }
+        };
+        report.completed(verdict == Verdict::CameUp, &outcome.to_string());
+        Ok(outcome)
     }
 
     /// The bootloader is told first: if the power is cut before the record is written, the next run says it again.

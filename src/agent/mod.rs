@@ -1,28 +1,41 @@
 //! The cycle: check, download, install, finalize. The only room that drives the others.
 
+mod callback;
 mod content;
 pub mod daemon;
 mod error;
 mod finalize;
+mod link;
 mod outcome;
 mod progress;
 pub mod refresh;
+mod report;
+mod rollback;
 pub(crate) mod trust;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use content::Transfer;
 pub use error::AgentError;
+pub use link::INITIAL_TARGET;
 pub use outcome::Outcome;
 pub use progress::Progress;
 
 use crate::boot::{BootState, Bootloader, bootloader};
-use crate::config::Settings;
-use crate::decide::{Facts, Plan, Request, Target, decide, reason, visible};
-use crate::store::{Installed, Lock, Pending, atomic};
+use crate::config::{ConfigError, Settings};
+use crate::decide::{Facts, Plan, Policy, Request, Target, reason, visible};
+use crate::gateway::device::{Device, device};
+use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource};
+use crate::store::{Installed, Lock, Pending, TargetRecord, atomic};
+use callback::Callback;
 use content::Content;
+use link::Link;
+use refresh::{Fetch, RefreshError};
+use report::Report;
 
 /// This release is from then: no clock that shows less is right.
 const RELEASED: i64 = 1_795_478_400;
@@ -32,6 +45,9 @@ const RELEASED: i64 = 1_795_478_400;
 pub struct Agent {
     settings: Settings,
     bootloader: Box<dyn Bootloader>,
+    callback: Callback,
+    policy: Policy,
+    bundle: Option<PathBuf>,
     stop: Arc<AtomicBool>,
 }
 
@@ -82,6 +98,8 @@ pub struct Found {
 pub struct Status {
     /// What this device is and remembers.
     pub facts: Facts,
+    /// Compose apps of the Target that runs, where the metadata still names it: name to URI.
+    pub apps: BTreeMap<String, String>,
     /// Name of the rollback mode.
     pub bootloader: &'static str,
     /// What the bootloader keeps.
@@ -93,7 +111,24 @@ pub struct Status {
 impl Agent {
     /// Makes a client from settings; touches nothing.
     pub fn new(settings: Settings) -> Agent {
-        Agent { bootloader: bootloader(&settings), settings, stop: Arc::default() }
+        Agent {
+            bootloader: bootloader(&settings),
+            callback: Callback::new(&settings),
+            policy: Policy::Native,
+            bundle: None,
+            stop: Arc::default(),
+            settings,
+        }
+    }
+
+    /// The same client by other rules.
+    pub fn with_policy(self, policy: Policy) -> Agent {
+        Agent { policy, ..self }
+    }
+
+    /// The same client with an offline update in place of the servers: a folder with `tuf/` and `ostree_repo/`.
+    pub fn with_bundle(self, bundle: Option<PathBuf>) -> Agent {
+        Agent { bundle, ..self }
     }
 
     /// The settings it runs with.
@@ -130,7 +165,9 @@ impl Agent {
         match found.plan {
             Plan::Stay(_) => Ok(found.reason),
             Plan::Update(target) => {
-                let needed = self.content()?.plan(self, &target.commit)?;
+                let link = self.link()?;
+                let source = self.source(&link, &target.name)?;
+                let needed = self.content()?.plan(self, source.as_ref(), &target.commit)?;
                 Ok(format!("{}: {needed}", found.reason))
             }
         }
@@ -139,12 +176,16 @@ impl Agent {
     /// What runs, is pending, and is known to be bad.
     pub fn status(&self) -> Result<Status, AgentError> {
         // Old metadata is good enough to call things by their names; none is no reason to say nothing.
-        let facts = self.facts(&trust::names(&self.settings))?;
+        let names = trust::names(&self.settings);
+        let facts = self.facts(&names)?;
         let (boot, boot_problem) = match self.bootloader.state() {
             Ok(state) => (state, None),
             Err(error) => (BootState::default(), Some(error.to_string())),
         };
-        Ok(Status { facts, bootloader: self.bootloader.name(), boot, boot_problem })
+        let current = facts.current.as_ref();
+        let known = current.and_then(|c| names.iter().find(|t| t.name == c.name));
+        let apps = known.map(|t| t.apps.clone()).unwrap_or_default();
+        Ok(Status { facts, apps, bootloader: self.bootloader.name(), boot, boot_problem })
     }
 
     fn facts(&self, offered: &[Target]) -> Result<Facts, AgentError> {
@@ -161,7 +202,7 @@ impl Agent {
 
     fn found(&self, offered: &[Target], request: Request<'_>) -> Result<Found, AgentError> {
         let facts = self.facts(offered)?;
-        let plan = decide(&facts, offered, request);
+        let plan = self.policy.decide(&facts, offered, request);
         let reason = reason(&facts, &plan);
         let visible = visible(&facts, offered).into_iter().cloned().collect();
         Ok(Found { facts, visible, plan, reason })
@@ -169,6 +210,39 @@ impl Agent {
 
     fn content(&self) -> Result<Content, AgentError> {
         Content::open(&self.settings)
+    }
+
+    /// The server's record of this device, or why there is none.
+    pub fn device(&self) -> Result<Device, String> {
+        let link = self.link().map_err(|e| e.to_string())?;
+        let (http, server) = link.gateway().ok_or("tls.server is not set")?;
+        device(&http, server)
+    }
+
+    fn link(&self) -> Result<Link<'_>, AgentError> {
+        let names = trust::names(&self.settings);
+        Link::new(&self.settings, &self.facts(&names)?, &names)
+    }
+
+    /// Where metadata comes from.
+    fn metadata(&self, link: &Link<'_>) -> Result<Box<dyn Fetch>, AgentError> {
+        if let Some(bundle) = &self.bundle {
+            return Ok(Box::new(trust::Bundle(bundle.join("tuf"))));
+        }
+        let base = self.settings.repo_server.clone().ok_or(AgentError::Config(ConfigError::Missing {
+            key: "tls.server",
+            purpose: "where updates come from",
+        }))?;
+        Ok(Box::new(trust::Server { http: link.metadata(), base }))
+    }
+
+    /// Where the content of a Target comes from.
+    fn source(&self, link: &Link<'_>, target: &str) -> Result<Box<dyn ObjectSource>, AgentError> {
+        if let Some(bundle) = &self.bundle {
+            return Ok(Box::new(FolderSource::new(bundle.join("ostree_repo"))));
+        }
+        let (http, server) = link.content(target)?;
+        Ok(Box::new(HttpSource::new(http, server)))
     }
 
     /// Unix seconds, never before this release or the newest metadata that was trusted (a device may have no clock).
@@ -181,8 +255,7 @@ impl Agent {
 impl Working<'_> {
     /// Refreshes the trusted metadata and decides.
     pub fn check(&self) -> Result<Found, AgentError> {
-        let offered = trust::refresh(&self.agent.settings, self.agent.now()?)?;
-        self.agent.found(&offered, Request::Latest)
+        self.look(&self.agent.link()?, Request::Latest)
     }
 
     /// Carries out one stage.
@@ -192,24 +265,114 @@ impl Working<'_> {
         request: Request<'_>,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<Outcome, AgentError> {
-        let now = self.agent.now()?;
-        let offered = match step {
-            Step::Update => trust::refresh(&self.agent.settings, now)?,
-            Step::Download | Step::Install => trust::stored(&self.agent.settings, now)?,
+        let agent = self.agent;
+        let link = agent.link()?;
+        let found = match step {
+            Step::Update => self.look(&link, request)?,
+            Step::Download | Step::Install => {
+                agent.found(&trust::stored(&agent.settings, agent.now()?)?, request)?
+            }
         };
-        let found = self.agent.found(&offered, request)?;
         let target = match found.plan {
             Plan::Stay(plan) => return Ok(Outcome::Stayed { plan, reason: found.reason }),
-            Plan::Update(target) => target,
+            Plan::Update(ref target) => target,
         };
-        log::info!("{}", found.reason);
-        let content = self.agent.content()?;
+        let outcome = self.carry_out(step, &link, &found, target, progress);
         if step != Step::Install {
-            content.fetch(self.agent, &target.commit, progress)?;
+            self.report(&link);
+        }
+        outcome
+    }
+
+    fn carry_out(
+        &self,
+        step: Step,
+        link: &Link<'_>,
+        found: &Found,
+        target: &Target,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Outcome, AgentError> {
+        log::info!("{}", found.reason);
+        let report = Report::new(self.agent, target.record(), found.facts.current.as_ref());
+        if step != Step::Install {
+            report.download_starts(&found.reason);
+            let fetched = self.fetch(link, &target.record(), progress);
+            report.download_ended(&fetched);
+            fetched?;
         }
         match step {
             Step::Download => Ok(Outcome::Downloaded(target.record())),
-            Step::Install | Step::Update => self.deploy(&content, &target, now),
+            Step::Install | Step::Update => self.install(&target.record(), &report),
+        }
+    }
+
+    fn fetch(
+        &self,
+        link: &Link<'_>,
+        target: &TargetRecord,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
+        let source = self.agent.source(link, &target.name)?;
+        self.agent.content()?.fetch(self.agent, source.as_ref(), &target.commit, progress)
+    }
+
+    /// Refreshes and decides; tells who wants to know.
+    fn look(&self, link: &Link<'_>, request: Request<'_>) -> Result<Found, AgentError> {
+        let agent = self.agent;
+        let current = link.current();
+        let name = current.map(|t| t.name.as_str());
+        let tell = |message, target: Option<&str>, result: Option<&str>| {
+            agent.callback.tell(message, callback::Facts { current: name, target, result });
+        };
+        tell("check-for-update-pre", None, None);
+        let refreshed = agent
+            .metadata(link)
+            .and_then(|mut fetch| trust::refresh(&agent.settings, fetch.as_mut(), agent.now()?));
+        match &refreshed {
+            Ok((_, None)) => {}
+            Ok((_, Some(news))) => agent.metadata_event(current, None, news),
+            Err(error) => agent.metadata_event(current, Some(error), ""),
+        }
+        // Where metadata could not be fetched nothing can be handed over either.
+        if !matches!(refreshed, Err(AgentError::Trust(RefreshError::Fetch { .. }))) {
+            self.report(link);
+        }
+        match refreshed {
+            Ok((offered, _)) => {
+                let found = agent.found(&offered, request)?;
+                if let Some(current) = found.facts.current.as_ref().filter(|_| !agent.callback.has_current())
+                {
+                    agent.write_current(current);
+                }
+                let target = match &found.plan {
+                    Plan::Update(target) => Some(target.name.as_str()),
+                    Plan::Stay(_) => None,
+                };
+                tell("check-for-update-post", target, Some("OK"));
+                Ok(found)
+            }
+            Err(error) => {
+                tell("check-for-update-post", None, Some(&format!("FAILED: {error}")));
+                self.look_at_stored(error, request)
+            }
+        }
+    }
+
+    /// By aktualizr-lite's rules a device goes on with what it trusts already, as long as that is whole and has not
+    /// expired. By ours a person is told.
+    fn look_at_stored(&self, error: AgentError, request: Request<'_>) -> Result<Found, AgentError> {
+        let agent = self.agent;
+        if agent.policy == Policy::Native {
+            return Err(error);
+        }
+        let Ok(offered) = trust::stored(&agent.settings, agent.now()?) else { return Err(error) };
+        log::error!("{error}; going on with the metadata of an earlier check");
+        agent.found(&offered, request)
+    }
+
+    fn report(&self, link: &Link<'_>) {
+        if self.agent.bundle.is_none() {
+            self.agent.send_reports(link);
         }
     }
 
@@ -225,20 +388,51 @@ impl Working<'_> {
         Ok(cleared)
     }
 
+    fn install(&self, target: &TargetRecord, report: &Report<'_>) -> Result<Outcome, AgentError> {
+        let content = self.agent.content()?;
+        content.must_have(target)?;
+        report.install_starts();
+        let outcome = if content.current_commit()?.as_ref() == Some(&target.commit) {
+            self.adopt(&content, target)
+        } else {
+            self.deploy(&content, target, report)
+        };
+        report.install_ended(&outcome);
+        outcome
+    }
+
     /// In this order, so that a power cut between any two steps is told apart after the boot: pending without a
     /// deployment was cut; pending with one was tried.
-    fn deploy(&self, content: &Content, target: &Target, now: i64) -> Result<Outcome, AgentError> {
+    fn deploy(
+        &self,
+        content: &Content,
+        target: &TargetRecord,
+        report: &Report<'_>,
+    ) -> Result<Outcome, AgentError> {
         let state = &self.agent.settings.state;
-        content.must_have(target)?;
         let mut installed = Installed::load(state)?;
         installed.current = self.agent.facts(&trust::names(&self.agent.settings))?.current;
-        let correlation_id = format!("{}-{}", target.version, random_id());
-        installed.pending = Some(Pending { target: target.record(), since: now, correlation_id });
+        let correlation_id = report.correlation_id.clone();
+        installed.pending =
+            Some(Pending { target: target.clone(), since: self.agent.now()?, correlation_id });
         installed.save(state)?;
         self.agent.bootloader.arm()?;
         content.deploy(target)?;
         atomic::write(&self.agent.settings.reboot_sentinel, b"")?;
-        Ok(Outcome::Installed(target.record()))
+        Ok(Outcome::Installed(target.clone()))
+    }
+
+    /// The running commit under another name, or instead of one that waits for its reboot: nothing is to be booted.
+    fn adopt(&self, content: &Content, target: &TargetRecord) -> Result<Outcome, AgentError> {
+        let state = &self.agent.settings.state;
+        content.deploy(target)?;
+        self.agent.bootloader.confirm()?;
+        atomic::remove(&self.agent.settings.reboot_sentinel)?;
+        let mut installed = Installed::load(state)?;
+        installed.pending = None;
+        installed.current = Some(target.clone());
+        installed.save(state)?;
+        Ok(Outcome::Confirmed(installed.current))
     }
 }
 

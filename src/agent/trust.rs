@@ -1,28 +1,45 @@
 //! The trusted metadata of this device: where it is kept, where it comes from, and which Targets it names.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use super::AgentError;
-use super::content::http;
 use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, init, load, restore};
 use crate::cli::exit;
-use crate::config::{ConfigError, Metadata, Settings};
+use crate::config::{Metadata, Settings};
 use crate::decide::Target;
 use crate::gateway::Http;
 use crate::store::{StoreError, atomic};
 use crate::tuf::{Class, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
 
-/// Brings the trusted metadata up to date and gives the Targets that it names.
-pub fn refresh(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> {
-    let server = settings.repo_server.clone().ok_or(AgentError::Config(ConfigError::Missing {
-        key: "tls.server",
-        purpose: "where updates come from",
-    }))?;
+/// Brings the trusted metadata up to date and gives the Targets that it names, and what is new in words.
+pub fn refresh(
+    settings: &Settings,
+    fetch: &mut dyn Fetch,
+    now: i64,
+) -> Result<(Vec<Target>, Option<String>), AgentError> {
     let mut folder = Folder::of(settings);
     let mut trusted = start(settings, &mut folder)?;
-    let mut server = Server { http: http(settings, Vec::new())?, base: server };
-    Refresh::new(&mut trusted, &mut server, &mut folder, Time(now)).refresh()?;
-    Ok(targets(&trusted))
+    let root = trusted.root().role.header.version;
+    let changes = Refresh::new(&mut trusted, fetch, &mut folder, Time(now)).refresh()?;
+    let news = (changes.targets || changes.roots > 0).then(|| versions(&trusted, root));
+    Ok((targets(&trusted), news))
+}
+
+fn versions(trusted: &TrustedMetadata, root_before: u64) -> String {
+    let root = trusted.root().role.header.version;
+    let mut text =
+        if root == root_before { format!("root: {root}") } else { format!("root: {root_before} -> {root}") };
+    let roles = [
+        ("timestamp", trusted.timestamp().map(|d| d.role.header.version)),
+        ("snapshot", trusted.snapshot().map(|d| d.role.header.version)),
+        ("targets", trusted.top_targets().map(|d| d.role.header.version)),
+    ];
+    for (role, version) in roles {
+        text.extend(version.map(|v| format!("; {role}: {v}")));
+    }
+    text
 }
 
 /// The Targets of the last check, verified again as if they had just come.
@@ -102,6 +119,33 @@ impl Persist for Folder {
 pub(crate) struct Server {
     pub(crate) http: Http,
     pub(crate) base: String,
+}
+
+/// The metadata of an offline update.
+pub struct Bundle(pub PathBuf);
+
+impl Fetch for Bundle {
+    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
+        let path = self.0.join(&request.path);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Fetched::Absent),
+            Err(e) => return Err(format!("{}: {e}", path.display()).into()),
+        };
+        let mut bytes = Vec::new();
+        file.take(request.limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|e| format!("{}: {e}", path.display()))?;
+        if bytes.len() as u64 > request.limit {
+            return Err(format!(
+                "{}: has more than the {} bytes that are allowed",
+                path.display(),
+                request.limit
+            )
+            .into());
+        }
+        Ok(Fetched::Body(bytes))
+    }
 }
 
 impl Fetch for Server {

@@ -4,6 +4,8 @@
 pub const OK: u8 = 0;
 /// Anything that has no code of its own.
 pub const ERROR: u8 = 1;
+/// Nothing to do, by the metadata of an earlier check.
+pub const OK_CACHED: u8 = 3;
 /// The metadata could not be refreshed.
 pub const CHECK_FAILED: u8 = 4;
 /// No Target for this hardware id and these tags.
@@ -16,8 +18,12 @@ pub const EXPIRED: u8 = 12;
 pub const FETCH_FAILED: u8 = 13;
 /// `check` found a Target to update to.
 pub const NEW_TARGET: u8 = 16;
+/// `check` found that what runs is bad, and a Target to go back to.
+pub const ROLLBACK_TARGET: u8 = 18;
 /// The Target that was named is not visible.
 pub const TARGET_NOT_FOUND: u8 = 20;
+/// What runs is bad and there is nothing to go back to.
+pub const NO_ROLLBACK_TARGET: u8 = 21;
 /// Something is pending; reboot or finalize first.
 pub const PENDING: u8 = 30;
 /// `finalize` with nothing pending.

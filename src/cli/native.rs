@@ -244,7 +244,7 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             Ok(exit::OK)
         }
         Command::Deadline(_) => Ok(finish(&agent.deadline()?)),
-        Command::Daemon(_) => crate::agent::daemon::run(&agent),
+        Command::Daemon(_) => crate::agent::daemon::run(&agent, false),
         // Handled before an agent was needed.
         Command::Config(_) | Command::Tuf(_) => Ok(exit::OK),
     }

@@ -161,12 +161,13 @@ pub fn check_code(found: &Found) -> u8 {
     }
 }
 
-fn stay_code(stay: &Stay) -> u8 {
+pub fn stay_code(stay: &Stay) -> u8 {
     match stay {
         Stay::UpToDate(_) | Stay::KnownBad { .. } | Stay::Older { .. } => exit::OK,
         Stay::Pending(_) => exit::PENDING,
         Stay::NoneVisible { .. } => exit::NO_MATCHING_TARGET,
         Stay::NotFound(_) => exit::TARGET_NOT_FOUND,
+        Stay::NoRollbackTarget(_) => exit::NO_ROLLBACK_TARGET,
     }
 }
 

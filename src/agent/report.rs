@@ -1,0 +1,213 @@
+//! Who is told what happens: the callback program at once, the server by events that wait on disk.
+//!
+//! Telling never fails an update: what cannot be told is logged.
+
+use super::callback::Facts;
+use super::link::{INITIAL_TARGET, Link};
+use super::{Agent, AgentError, Outcome, atomic, random_id, trust};
+use crate::gateway::device;
+use crate::gateway::events::{Event, Kind, deliver};
+use crate::store::{EventQueue, Pending, StoreError, TargetRecord};
+
+/// The story of one Target on this device.
+#[derive(Debug)]
+pub struct Report<'a> {
+    agent: &'a Agent,
+    target: TargetRecord,
+    current: Option<String>,
+    /// Joins its events.
+    pub correlation_id: String,
+}
+
+impl<'a> Report<'a> {
+    /// A new one.
+    pub fn new(agent: &'a Agent, target: TargetRecord, current: Option<&TargetRecord>) -> Report<'a> {
+        let correlation_id = format!("{}-{}", target.version, random_id());
+        Report { agent, target, current: current.map(|t| t.name.clone()), correlation_id }
+    }
+
+    /// Of a Target that was deployed before the reboot.
+    pub fn of_pending(agent: &'a Agent, pending: &Pending, current: Option<&TargetRecord>) -> Report<'a> {
+        Report {
+            correlation_id: pending.correlation_id.clone(),
+            ..Report::new(agent, pending.target.clone(), current)
+        }
+    }
+
+    pub fn download_starts(&self, reason: &str) {
+        self.tell("download-pre", None);
+        self.event(Kind::EcuDownloadStarted, None, reason);
+    }
+
+    pub fn download_ended(&self, result: &Result<(), AgentError>) {
+        self.tell("download-post", Some(if result.is_ok() { "OK" } else { "FAILED" }));
+        let details = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        self.event(Kind::EcuDownloadCompleted, Some(result.is_ok()), &details);
+    }
+
+    pub fn install_starts(&self) {
+        self.tell("install-pre", None);
+        self.event(Kind::EcuInstallationStarted, None, "");
+    }
+
+    /// Deployed and waiting, running at once (no reboot was needed), or failed.
+    pub fn install_ended(&self, result: &Result<Outcome, AgentError>) {
+        match result {
+            Ok(Outcome::Confirmed(_)) => self.completed(true, ""),
+            Ok(outcome) => {
+                self.tell("install-post", Some("NEEDS_COMPLETION"));
+                self.event(Kind::EcuInstallationApplied, None, &outcome.to_string());
+            }
+            Err(error) => self.completed(false, &error.to_string()),
+        }
+    }
+
+    pub fn finalize_starts(&self) {
+        self.tell("install-final-pre", None);
+    }
+
+    /// It runs, or it never will.
+    pub fn completed(&self, success: bool, details: &str) {
+        self.tell("install-post", Some(if success { "OK" } else { "FAILED" }));
+        self.event(Kind::EcuInstallationCompleted, Some(success), details);
+        if success {
+            self.agent.write_current(&self.target);
+        }
+    }
+
+    fn tell(&self, message: &str, result: Option<&str>) {
+        let current = self.current.as_deref();
+        self.agent.callback.tell(message, Facts { current, target: Some(&self.target.name), result });
+    }
+
+    fn event(&self, kind: Kind, success: Option<bool>, details: &str) {
+        self.agent.queue(kind, &self.target, &self.correlation_id, success, details);
+    }
+}
+
+impl Agent {
+    /// Queues that the metadata changed, or could not be refreshed. A failure that was the last thing to be said
+    /// is not said again: a device without a network would write at each poll.
+    pub(super) fn metadata_event(
+        &self,
+        current: Option<&TargetRecord>,
+        error: Option<&AgentError>,
+        details: &str,
+    ) {
+        let failure = error.map(|e| format!("err: {e}"));
+        let details = failure.as_deref().unwrap_or(details);
+        if failure.is_some() && self.last_said(details) {
+            return;
+        }
+        let unknown = TargetRecord { name: INITIAL_TARGET.to_string(), version: -1, commit: String::new() };
+        let id = format!("tuf-meta-{}", random_id());
+        self.queue(
+            Kind::MetadataUpdateCompleted,
+            current.unwrap_or(&unknown),
+            &id,
+            Some(error.is_none()),
+            details,
+        );
+    }
+
+    fn last_said(&self, details: &str) -> bool {
+        let events = EventQueue::of(&self.settings.state).events().unwrap_or_default();
+        let last = events.last().and_then(|e| serde_json::from_str::<serde_json::Value>(e.get()).ok());
+        last.is_some_and(|e| {
+            e["eventType"]["id"] == "MetadataUpdateCompleted" && e["event"]["details"] == details
+        })
+    }
+
+    fn queue(
+        &self,
+        kind: Kind,
+        target: &TargetRecord,
+        correlation: &str,
+        success: Option<bool>,
+        details: &str,
+    ) {
+        if self.settings.server.is_none() {
+            return;
+        }
+        let queued = self.try_queue(kind, target, correlation, success, details);
+        if let Err(error) = queued {
+            log::warn!("an event was lost: {error}");
+        }
+    }
+
+    fn try_queue(
+        &self,
+        kind: Kind,
+        target: &TargetRecord,
+        correlation_id: &str,
+        success: Option<bool>,
+        details: &str,
+    ) -> Result<(), AgentError> {
+        let time = self.now()?;
+        let event = Event {
+            id: &random_id(),
+            time,
+            kind,
+            ecu: &self.serial()?,
+            correlation_id,
+            target: &target.name,
+            version: target.version,
+            success,
+            details,
+        };
+        let json = event.to_json().map_err(|e| {
+            let path = self.settings.state.join("events.jsonl");
+            StoreError::Io { operation: "write", path, source: std::io::Error::other(e) }
+        })?;
+        Ok(EventQueue::of(&self.settings.state).push(json, time)?)
+    }
+
+    /// As it is configured, or made up once and kept.
+    fn serial(&self) -> Result<String, StoreError> {
+        if let Some(serial) = &self.settings.ecu_serial {
+            return Ok(serial.clone());
+        }
+        let path = self.settings.state.join("ecu-serial");
+        if let Some(bytes) = atomic::read(&path)? {
+            return Ok(String::from_utf8_lossy(&bytes).trim().to_string());
+        }
+        let serial = random_id();
+        atomic::write(&path, format!("{serial}\n").as_bytes())?;
+        Ok(serial)
+    }
+
+    /// Hands over what waits, and what is new of the network. Without news there is no request and no write.
+    pub(super) fn send_reports(&self, link: &Link<'_>) {
+        if let Err(error) = self.send_events(link).and_then(|()| self.send_network(link)) {
+            log::debug!("reports wait for the next check: {error}");
+        }
+    }
+
+    fn send_events(&self, link: &Link<'_>) -> Result<(), AgentError> {
+        let Some((http, server)) = link.gateway() else { return Ok(()) };
+        let queue = EventQueue::of(&self.settings.state);
+        deliver(&http, server, queue.events()?, &mut |count| Ok::<_, AgentError>(queue.drop_oldest(count)?))
+    }
+
+    fn send_network(&self, link: &Link<'_>) -> Result<(), AgentError> {
+        let Some((http, server)) = link.gateway() else { return Ok(()) };
+        let Some(body) = device::network() else { return Ok(()) };
+        let path = self.settings.state.join("reported-network.json");
+        if atomic::read(&path)?.is_some_and(|sent| sent == body.as_bytes()) {
+            return Ok(());
+        }
+        if device::put_network(&http, server, &body)? {
+            atomic::write(&path, body.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_current(&self, target: &TargetRecord) {
+        let names = trust::names(&self.settings);
+        let known = names.iter().find(|t| t.name == target.name);
+        let tags = known.map_or(&self.settings.tags, |t| &t.tags);
+        if let Err(error) = self.callback.write_current(target, tags) {
+            log::warn!("{error}");
+        }
+    }
+}
