@@ -3,16 +3,21 @@
 pub mod argv;
 mod config;
 pub mod exit;
+mod lite;
 mod native;
 mod render;
 mod tuf;
 
 use std::io::Write;
+use std::path::Path;
 
 use log::{Level, LevelFilter};
 
-/// Runs the command line and gives the exit code.
+/// Runs the command line and gives the exit code. The name that the program was called by is its personality.
 pub fn main(argv: &[String]) -> u8 {
+    if argv.first().is_some_and(|path| Path::new(path).ends_with("aktualizr-lite")) {
+        return lite::main(argv);
+    }
     if let Some(args) = uptane::called(argv) {
         return uptane::main(&args);
     }
