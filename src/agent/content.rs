@@ -54,12 +54,7 @@ impl Content {
     }
 
     /// What a fetch would bring, in words.
-    pub fn plan(
-        &self,
-        agent: &Agent,
-        source: &dyn ObjectSource,
-        commit: &str,
-    ) -> Result<String, AgentError> {
+    pub fn plan(&self, agent: &Agent, source: &dyn ObjectSource, commit: &str) -> Result<String, AgentError> {
         let plan = plan(&self.sysroot, source, commit, &options(agent))?;
         Ok(match plan.sizes {
             _ if plan.complete => "nothing to fetch".to_string(),

@@ -12,6 +12,7 @@ pub mod refresh;
 mod report;
 mod rollback;
 pub(crate) mod trust;
+pub mod uptane;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

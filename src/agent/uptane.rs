@@ -98,9 +98,7 @@ fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), 
     let mode = refresh_director(&mut run).map_err(fail)?;
     let request = match mode {
         Mode::Full => trusted.targets_request().map_err(|rejection| fail(rejection.into()))?,
-        Mode::Reduced => {
-            Request { path: "targets.json".to_owned(), limit: trusted.limits().targets_bytes }
-        }
+        Mode::Reduced => Request { path: "targets.json".to_owned(), limit: trusted.limits().targets_bytes },
     };
     let bytes = get(source.fetch, &request).map_err(fail)?;
     let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
@@ -158,8 +156,7 @@ fn ask_image<'e>(
     now: Time,
 ) -> Result<Vec<Verified<'e>>, UptaneError> {
     let fail = |error| UptaneError::refresh(Repository::Image, error);
-    let mut trusted =
-        refresh::load(source.persist, Profile::Ats, limits(Repository::Image)).map_err(fail)?;
+    let mut trusted = refresh::load(source.persist, Profile::Ats, limits(Repository::Image)).map_err(fail)?;
     let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
     run.refresh().map_err(fail)?;
     let mut verified = Vec::new();

@@ -7,6 +7,7 @@ mod lite;
 mod native;
 mod render;
 mod tuf;
+mod uptane;
 
 use std::io::Write;
 use std::path::Path;

@@ -190,7 +190,9 @@ fn fetch(args: &Args, http: &Http, target: &Verified<'_>) -> Result<(), UptaneEr
     let (name, serials) = (&target.target, serials.join(", "));
     if target.is_ostree {
         let commit = target.info.hashes.sha256_hex().unwrap_or_default();
-        println!("{name}: for {serials}, verified; OSTree commit {commit}, which this command does not fetch");
+        println!(
+            "{name}: for {serials}, verified; OSTree commit {commit}, which this command does not fetch"
+        );
         return Ok(());
     }
     let path = args.download_dir.join(file_name(name));

@@ -62,7 +62,7 @@ impl<'b> Envelope<'b> {
     }
 
     /// The text of `signed`, as it came.
-    pub(super) fn signed(&self) -> &str {
+    pub(crate) fn signed(&self) -> &str {
         &self.signed
     }
 

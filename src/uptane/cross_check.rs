@@ -106,11 +106,9 @@ fn counter(target: &str, director: Option<u64>, image: Option<u64>) -> Result<u6
 /// No ECU goes back, also not to a Target without a counter: a Director could pick any old one otherwise.
 fn check_counter(target: &str, ecus: &[&Ecu], got: u64) -> Result<(), Fault> {
     match ecus.iter().find(|ecu| got < ecu.release_counter) {
-        Some(ecu) => Err(Fault::ReleaseCounter {
-            target: target.to_owned(),
-            installed: ecu.release_counter,
-            got,
-        }),
+        Some(ecu) => {
+            Err(Fault::ReleaseCounter { target: target.to_owned(), installed: ecu.release_counter, got })
+        }
         None => Ok(()),
     }
 }

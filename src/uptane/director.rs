@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::custom::{RoleCustom, read_raw};
 use super::fault::{Fault, Repository};
-use crate::tuf::{
-    Envelope, Reason, Rejection, Role, Root, Signers, Targets, Time, TrustedMetadata, to_hex,
-};
+use crate::tuf::{Envelope, Reason, Rejection, Role, Root, Signers, Targets, Time, TrustedMetadata, to_hex};
 
 /// How much a Director serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

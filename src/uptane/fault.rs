@@ -127,10 +127,9 @@ impl Fault {
     /// The rules about one Target.
     fn fmt_target(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::ContentChanged { target } => write!(
-                f,
-                "Director: {target:?} is installed with other content; give new content a new name"
-            ),
+            Fault::ContentChanged { target } => {
+                write!(f, "Director: {target:?} is installed with other content; give new content a new name")
+            }
             Fault::ReleaseCounter { target, installed, got } => write!(
                 f,
                 "{target:?}: release counter {installed} or higher expected, got {got} (none is 0); an older image is assigned: assign a newer one"

@@ -16,6 +16,3 @@ pub use class::Class;
 pub use cross_check::{Verified, cross_check};
 pub use director::{Directed, Floor, Mode, take_targets};
 pub use fault::{Fault, Repository};
-
-#[cfg(test)]
-mod tests;
