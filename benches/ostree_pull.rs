@@ -32,7 +32,9 @@ fn main() {
     let (pem, tls) = certificate();
     let ca = server.folder.join("ca.pem");
     fs::write(&ca, pem).unwrap();
-    println!("{:<7}{:>6}  {:>24}  {:>24}  {:>6}", "scheme", "rtt", "ostree pull", "rust-ota", "ratio");
+    let (wall, cpu) = ("wall", "cpu");
+    println!("{:<13}  {:^35}  {:^35}  {:^12}", "", "ostree pull", "rust-ota", "ratio");
+    println!("{:<7}{:>6}  {wall:>26} {cpu:>8}  {wall:>26} {cpu:>8}  {wall:>5}  {cpu:>5}", "scheme", "rtt");
     for scheme in words("SCHEMES", "http https") {
         let http = match scheme.as_str() {
             "https" => HttpServer::with_tls(objects.clone(), tls.clone()),
@@ -53,23 +55,58 @@ fn main() {
 fn compare(scheme: &str, rtt: u64, url: &str, ca: &Path, commit: &str) {
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..setting("RUNS", 3) {
-        theirs.push(time(|device| ostree_pull(device, url, ca, commit)));
-        ours.push(time(|device| our_pull(device, url, ca, commit)));
+        theirs.push(measure(|device| ostree_pull(device, url, ca, commit)));
+        ours.push(measure(|device| our_pull(device, url, ca, commit)));
     }
-    let ratio = median(&ours).as_secs_f64() / median(&theirs).as_secs_f64();
-    println!("{scheme:<7}{rtt:>4}ms  {:>24}  {:>24}  {ratio:>6.2}", show(&theirs), show(&ours));
+    let (theirs, ours) = (Median::of(theirs), Median::of(ours));
+    let wall = ours.wall / theirs.wall;
+    let cpu = ours.cpu / theirs.cpu;
+    println!("{scheme:<7}{rtt:>4}ms  {}  {}  {wall:>5.2}  {cpu:>5.2}", theirs.show(), ours.show());
 }
 
-fn time(work: impl Fn(&Device)) -> Duration {
+/// Seconds of wall time and of the processors for one pull.
+fn measure(work: impl Fn(&Device)) -> (f64, f64) {
     let device = Device::new();
     rustix::fs::sync();
+    let cpu = children_cpu();
     let begun = Instant::now();
     work(&device);
-    let passed = begun.elapsed();
+    let passed = (begun.elapsed().as_secs_f64(), children_cpu() - cpu);
     if std::env::var_os("FSCK").is_some() {
         device.fsck();
     }
     passed
+}
+
+/// User and system time of all processes that were started here and have ended, from proc_pid_stat(5).
+fn children_cpu() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[13..15].iter().map(|f| f.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
+}
+
+struct Median {
+    all: Vec<f64>,
+    wall: f64,
+    cpu: f64,
+}
+
+impl Median {
+    fn of(measured: Vec<(f64, f64)>) -> Median {
+        let middle = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let all: Vec<f64> = measured.iter().map(|m| m.0).collect();
+        let cpu = middle(measured.iter().map(|m| m.1).collect());
+        Median { wall: middle(all.clone()), all, cpu }
+    }
+
+    fn show(&self) -> String {
+        let all: Vec<_> = self.all.iter().map(|t| format!("{t:.2}")).collect();
+        format!("{:>24} s {:>6.2} s", all.join(" "), self.cpu)
+    }
 }
 
 fn ostree_pull(device: &Device, url: &str, ca: &Path, commit: &str) {
@@ -136,16 +173,6 @@ fn words(name: &str, default: &str) -> Vec<String> {
         .split_whitespace()
         .map(str::to_string)
         .collect()
-}
-
-fn median(times: &[Duration]) -> Duration {
-    let mut sorted = times.to_vec();
-    sorted.sort();
-    sorted[sorted.len() / 2]
-}
-
-fn show(times: &[Duration]) -> String {
-    times.iter().map(|t| format!("{:.2}", t.as_secs_f64())).collect::<Vec<_>>().join(" ") + " s"
 }
 
 fn folder_size(folder: &Path) -> u64 {

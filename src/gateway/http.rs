@@ -13,6 +13,9 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
+
+use super::resolver::RememberingResolver;
 
 /// How to reach a server.
 #[derive(Debug, Clone)]
@@ -127,7 +130,11 @@ impl Http {
             .timeout_per_write(Some(settings.stall_timeout))
             .build();
         Ok(Http {
-            agent: config.new_agent(),
+            agent: ureq::Agent::with_parts(
+                config,
+                DefaultConnector::default(),
+                RememberingResolver::default(),
+            ),
             headers: settings.headers.clone(),
             plain_http: settings.plain_http,
         })

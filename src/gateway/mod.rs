@@ -5,5 +5,6 @@ pub mod events;
 pub mod headers;
 pub mod http;
 pub mod identity;
+mod resolver;
 
 pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};
