@@ -256,6 +256,20 @@ fn a_failure_in_the_middle_leaves_the_old_set() {
 }
 
 #[test]
+fn leftovers_of_a_crash_are_swept() {
+    let workshop = Workshop::new("sweep");
+    workshop.published("");
+    for name in ["ota/repo/.9.root.json.new", "ota.keys/.root-01234567.pem.new"] {
+        fs::write(workshop.path(name), "torn").unwrap();
+        workshop.ok("refresh ota");
+        assert!(!workshop.path(name).exists(), "{name}");
+    }
+    // A key that is torn all the same is named.
+    fs::write(workshop.path("ota.keys/torn.pem"), "").unwrap();
+    assert!(workshop.refused("refresh ota").contains("ota.keys/torn.pem: holds no PEM block"));
+}
+
+#[test]
 fn plain_names_change_all_at_once() {
     let workshop = Workshop::new("exchange");
     workshop.published("--profile ats");

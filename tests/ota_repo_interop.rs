@@ -83,6 +83,25 @@ fn python_tuf_follows_every_change() {
     assert_eq!(client.refresh("state").unwrap()["targets"]["board-1"], Value::Null);
 }
 
+/// The moment in a rotation when all but the new root is in place, or a crash that ended there.
+#[test]
+fn in_a_rotation_the_old_root_is_still_served() {
+    let workshop = Workshop::new("moment");
+    workshop.published("");
+    let server = workshop.serve("");
+    let client = Client::new(&workshop, &server);
+    for (root, role) in [(2, "timestamp"), (3, "snapshot"), (4, "targets")] {
+        workshop.ok(&format!("rotate ota {role} --remove-old"));
+        let newest = workshop.path(&format!("ota/repo/{root}.root.json"));
+        let aside = workshop.path("aside");
+        std::fs::rename(&newest, &aside).unwrap();
+        let versions = client.refresh(&format!("state-{role}")).unwrap()["versions"].clone();
+        assert_eq!(versions["root"], json!(root - 1), "{role}");
+        std::fs::rename(&aside, &newest).unwrap();
+        assert_eq!(client.versions(&format!("{role}-after"))["root"], json!(root), "{role}");
+    }
+}
+
 #[test]
 fn rsa_keys_sign_in_both_dialects() {
     let workshop = Workshop::new("rsa");

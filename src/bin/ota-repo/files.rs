@@ -3,8 +3,9 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -16,20 +17,29 @@ pub const SECRET: u32 = 0o600;
 
 /// Writes a file so that a reader, and a crash, see the old content or the new, nothing else.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let folder = parent(path);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.new"));
-    // A leftover of a crash may have the wrong mode: never write a secret into it.
-    let _ = fs::remove_file(&temporary);
-    create(&temporary, bytes, mode)?;
+    let temporary = write_temporary(path, bytes, mode)?;
     fs::rename(&temporary, path).map_err(Error::io("write", path))?;
-    sync_folder(folder)
+    sync_folder(parent(path))
 }
 
-/// Writes a secret that must not exist yet: mode 0600 from its first byte, whatever the umask.
+/// Writes a secret that must not exist yet: whole or not at all, mode 0600 from its first byte, whatever the umask.
 pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    create(path, bytes, SECRET)?;
+    let temporary = write_temporary(path, bytes, SECRET)?;
+    renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(|error| Error::io("create", path)(error.into()))?;
     sync_folder(parent(path))
+}
+
+/// Removes what a crash left of [`replace`] in a folder.
+pub fn sweep(folder: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let path = entry.map_err(Error::io("list", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".new") && path.is_file() {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder that only its owner can look into.
@@ -58,14 +68,20 @@ pub fn sync_folder(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", path))
 }
 
-fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+/// Writes the content beside its place, durable and with its mode.
+fn write_temporary(path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent(path).join(format!(".{name}.new"));
+    // A leftover of a crash may have another mode: a secret is never written into it.
+    let _ = fs::remove_file(&temporary);
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(Error::io("write", path))
+    write().map_err(Error::io("write", &temporary))?;
+    Ok(temporary)
 }
 
 fn parent(path: &Path) -> &Path {

@@ -82,7 +82,10 @@ impl Repository {
         }
         let lock = lock(dir)?;
         let private = private_folders(dir, keys)?;
-        Ok(Self { dir: dir.to_path_buf(), settings: Settings::load(&private[0])?, private, _lock: lock })
+        let settings = Settings::load(&private[0])?;
+        files::sweep(&metadata_folder(dir))?;
+        files::sweep(&private[0])?;
+        Ok(Self { dir: dir.to_path_buf(), settings, private, _lock: lock })
     }
 
     /// What is published, after a check that it is what was signed.

@@ -126,13 +126,12 @@ fn header_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<(String,
     Ok(headers)
 }
 
+/// HTTP/1.0 has a way to keep a connection too, which no client of ours uses.
 fn keep_alive(headers: &[(String, String)], minor: u8) -> bool {
-    let asked = |word: &str| {
-        values(headers, "connection")
-            .flat_map(|value| value.split(','))
-            .any(|option| option.trim().eq_ignore_ascii_case(word))
-    };
-    if minor == 0 { asked("keep-alive") } else { !asked("close") }
+    let close = values(headers, "connection")
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("close"));
+    minor == 1 && !close
 }
 
 fn body_length(headers: &[(String, String)]) -> Result<u64, Refusal> {
@@ -255,7 +254,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
             ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n", false),
             ("GET / HTTP/1.0\r\n\r\n", false),
-            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", true),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
         ] {
             assert_eq!(parsed(text).unwrap().keep_alive, expected, "{text:?}");
         }
