@@ -8,35 +8,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use tuf_common::{Client, Server, Trouble, folder, python, run_python};
+use tuf_common::{Client, Server, Trouble, folder, python};
 
 /// A repository by python-tuf, made once: two states of it, the second with new versions of all roles.
-fn states() -> Option<&'static Path> {
-    static STATES: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let make = || {
-        let python = python()?;
+fn states() -> &'static Path {
+    static STATES: OnceLock<PathBuf> = OnceLock::new();
+    STATES.get_or_init(|| {
         let out = folder("states");
-        run_python(&python, "tuf_states.py", &[out.to_str().unwrap()]);
-        Some(out)
-    };
-    STATES.get_or_init(make).as_deref()
+        python::run("tuf_states.py", &[out.to_str().unwrap()]);
+        out
+    })
 }
 
 /// A server with a copy of one state, and a client that trusts the first root.
-fn world(name: &str, state: &str) -> Option<(Server, Client)> {
-    let states = states()?;
+fn world(name: &str, state: &str) -> (Server, Client) {
+    let states = states();
     let folder = folder(name);
     let server = Server::new(&folder.join("server"));
     serve(&server, state);
     let client = Client::new(&folder, &server);
     client.init(&states.join("one/metadata/1.root.json")).ok();
     assert_eq!(server.requests(), Vec::<String>::new());
-    Some((server, client))
+    (server, client)
 }
 
 fn serve(server: &Server, state: &str) {
     let _ = fs::remove_dir_all(&server.folder);
-    copy(&states().unwrap().join(state), &server.folder);
+    copy(&states().join(state), &server.folder);
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -60,7 +58,7 @@ const TWO: [(&str, u64); 4] = [("root", 2), ("timestamp", 2), ("snapshot", 2), (
 
 #[test]
 fn asks_in_order_and_only_for_what_changed() {
-    let Some((server, client)) = world("order", "one") else { return };
+    let (server, client) = world("order", "one");
     client.refresh().ok();
     let first = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
     assert_eq!(server.requests(), first.map(|file| format!("/metadata/{file}")));
@@ -83,7 +81,7 @@ fn asks_in_order_and_only_for_what_changed() {
 
 #[test]
 fn options_stand_in_any_order_and_with_equals_signs() {
-    let Some((server, client)) = world("options", "one") else { return };
+    let (server, client) = world("options", "one");
     let url = format!("--metadata-url={}/metadata/", server.url);
     client.run(&[&url, "refresh"]).ok();
     client.run(&["refresh"]).fails("--metadata-url");
@@ -96,8 +94,8 @@ fn options_stand_in_any_order_and_with_equals_signs() {
 
 #[test]
 fn a_first_root_that_does_not_verify_is_not_taken() {
-    let Some((_server, client)) = world("first", "one") else { return };
-    let root = fs::read_to_string(states().unwrap().join("one/metadata/1.root.json")).unwrap();
+    let (_server, client) = world("first", "one");
+    let root = fs::read_to_string(states().join("one/metadata/1.root.json")).unwrap();
     for (name, text) in [
         ("unsigned", root.replacen("\"sig\": \"", "\"sig\": \"00", 1)),
         ("spoiled", root.replacen("\"version\": 1", "\"version\": 2", 1)),
@@ -111,7 +109,7 @@ fn a_first_root_that_does_not_verify_is_not_taken() {
         client.init(&file).fails("root.json");
         assert!(!client.metadata_dir.join("root.json").exists());
         client.refresh().fails("root.json");
-        client.init(&states().unwrap().join("one/metadata/1.root.json")).ok();
+        client.init(&states().join("one/metadata/1.root.json")).ok();
     }
 }
 
@@ -140,7 +138,7 @@ fn every_trouble_with_every_metadata_file() {
         Trouble::Bytes(Vec::new()),
         Trouble::Bytes(vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]),
     ];
-    let Some((server, client)) = world("troubles", "one") else { return };
+    let (server, client) = world("troubles", "one");
     let clean = client.metadata_dir.with_extension("clean");
     client.refresh().ok();
     copy(&client.metadata_dir, &clean);
@@ -171,12 +169,12 @@ fn every_trouble_with_every_metadata_file() {
 #[test]
 fn only_403_and_404_end_the_walk_of_roots() {
     for status in [403, 404] {
-        let Some((server, client)) = world("walk", "one") else { return };
+        let (server, client) = world("walk", "one");
         server.trouble("/metadata/2.root.json", Trouble::Status(status));
         client.refresh().ok();
     }
     for status in [400, 401, 408, 410, 418, 500, 502, 503, 504] {
-        let Some((server, client)) = world("walk", "one") else { return };
+        let (server, client) = world("walk", "one");
         server.trouble("/metadata/2.root.json", Trouble::Status(status));
         client.refresh().fails("2.root.json");
         assert_eq!(server.requests(), ["/metadata/2.root.json"]);
@@ -185,7 +183,7 @@ fn only_403_and_404_end_the_walk_of_roots() {
 
 #[test]
 fn an_older_state_is_refused() {
-    let Some((server, client)) = world("rollback", "two") else { return };
+    let (server, client) = world("rollback", "two");
     client.refresh().ok();
     serve(&server, "one");
     client.refresh().fails("timestamp.json");
@@ -194,7 +192,7 @@ fn an_older_state_is_refused() {
 
 #[test]
 fn every_trouble_with_a_target_leaves_no_file() {
-    let Some((server, client)) = world("target", "two") else { return };
+    let (server, client) = world("target", "two");
     client.download(&["file"]).ok();
     let path = server.requests().pop().unwrap();
     let content = client.files();
@@ -235,7 +233,7 @@ fn every_trouble_with_a_target_leaves_no_file() {
 
 #[test]
 fn several_targets_stop_at_the_first_that_fails() {
-    let Some((server, client)) = world("several", "two") else { return };
+    let (server, client) = world("several", "two");
     client.download(&["file", "file", "no such Target", "d/file"]).fails("no such Target");
     assert_eq!(client.files().len(), 1);
     let fetched: Vec<_> =
@@ -247,7 +245,7 @@ fn several_targets_stop_at_the_first_that_fails() {
 
 #[test]
 fn a_target_name_never_leaves_the_folder() {
-    let Some((_server, client)) = world("names", "two") else { return };
+    let (_server, client) = world("names", "two");
     for name in ["../escape", "..", "/absolute", "a/../../b", ".hidden"] {
         client.download(&[name]).ok();
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rust_ota::tuf::canonical::{Canonical, Form};
 use rust_ota::tuf::from_hex;
 use serde::Deserialize;
-use tuf_common::{Client, Server, folder, python, run_python};
+use tuf_common::{Client, Server, folder, python};
 
 #[derive(Deserialize)]
 struct Expect {
@@ -19,9 +19,8 @@ struct Expect {
 
 #[test]
 fn canonical_forms_are_those_of_python() {
-    let Some(python) = python() else { return };
     for seed in 0..3 {
-        let lines = run_python(&python, "canonical.py", &[&seed.to_string(), "2000"]);
+        let lines = python::run("canonical.py", &[&seed.to_string(), "2000"]);
         assert_eq!(lines.lines().count(), 2000);
         for line in lines.lines() {
             let fields: Vec<Vec<u8>> = line.split(' ').map(|hex| from_hex(hex).unwrap()).collect();
@@ -41,9 +40,8 @@ fn canonical_forms_are_those_of_python() {
 
 #[test]
 fn repositories_of_python_tuf() {
-    let Some(python) = python() else { return };
     let out = folder("interop");
-    run_python(&python, "tuf_repositories.py", &[out.to_str().unwrap()]);
+    python::run("tuf_repositories.py", &[out.to_str().unwrap()]);
     let mut count = 0;
     for entry in fs::read_dir(&out).unwrap() {
         follow(&entry.unwrap().path(), "tuf");
@@ -54,9 +52,8 @@ fn repositories_of_python_tuf() {
 
 #[test]
 fn repositories_of_the_ats_dialect() {
-    let Some(python) = python() else { return };
     let out = folder("interop-ats");
-    run_python(&python, "ats_repositories.py", &[out.to_str().unwrap()]);
+    python::run("ats_repositories.py", &[out.to_str().unwrap()]);
     for entry in fs::read_dir(&out).unwrap() {
         let path = entry.unwrap().path();
         follow(&path, "ats");

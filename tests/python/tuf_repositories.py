@@ -14,12 +14,15 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import quote
 
+import tuf
 from cryptography.hazmat.primitives.asymmetric import rsa
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -291,12 +294,27 @@ def write_bin_example(out, script, made, made_files):
     repository.write(out)
 
 
+def sources():
+    """python-tuf's source archive beside this environment: its examples are not in what pip installs."""
+    folder = Path(sys.executable).parent.parent / "source"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            wanted = [f"tuf=={tuf.__version__}", "--no-binary", "tuf", "--dest", fresh]
+            subprocess.run([*pip, *wanted], check=True)
+            archive = next(Path(fresh).glob("tuf-*.tar.gz"))
+            with tarfile.open(archive) as opened:
+                opened.extractall(fresh, filter="data")
+            # One move, so that it is whole or not there.
+            Path(fresh, archive.name.removesuffix(".tar.gz")).rename(folder)
+    return folder
+
+
 def main():
     out = sys.argv[1]
     for make in [key_types, layouts, delegations, bins]:
         make(out)
-    source = Path(sys.executable).parent.parent / "source"
-    examples(out, source)
+    examples(out, sources())
 
 
 main()

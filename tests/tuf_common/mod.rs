@@ -2,6 +2,9 @@
 //! demand, and the client as a process.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../common/python.rs"]
+pub mod python;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -11,28 +14,6 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-
-/// The Python that has python-tuf, or nothing where it cannot be had: then the test is skipped, and says so.
-/// In CI it has to be there.
-pub fn python() -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/venv.sh");
-    let output = Command::new(script).output().unwrap();
-    if output.status.success() {
-        return Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()));
-    }
-    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(std::env::var_os("CI").is_none(), "{reason}");
-    eprintln!("SKIPPED: there is no Python with python-tuf: {reason}");
-    None
-}
-
-/// Runs a script of tests/python.
-pub fn run_python(python: &Path, script: &str, arguments: &[&str]) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    let output = Command::new(python).arg(script).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// An empty folder of this test.
 pub fn folder(name: &str) -> PathBuf {
