@@ -8,6 +8,10 @@ import tempfile
 from . import cache, ubootenv
 
 
+# The boot file system is small and its files lie at its beginning.
+BOOT_PARTITION_SCAN = 8 << 20
+
+
 class Disk:
     def __init__(self, image, path):
         self.path = pathlib.Path(path)
@@ -19,6 +23,25 @@ class Disk:
     def boot_variables(self):
         """The boot variables as stored, or None when the file's checksum is wrong."""
         return ubootenv.decode(self.boot_file(self._manifest["environment"]["file"])[: self._manifest["environment"]["size"]])
+
+    def boot_variables_watch(self):
+        """A function that gives the boot variables as they are on the disk at that moment, cheap enough to call all the time."""
+        size = self._manifest["environment"]["size"]
+        start = self._starts[self._manifest["partitions"]["boot"] - 1]
+        stored = self.boot_file(self._manifest["environment"]["file"])[:size]
+        with open(self.path, "rb") as disk:
+            disk.seek(start)
+            offset = start + disk.read(BOOT_PARTITION_SCAN).index(stored)
+        last = ubootenv.decode(stored)
+
+        def now():
+            nonlocal last
+            with open(self.path, "rb") as disk:
+                disk.seek(offset)
+                last = ubootenv.decode(disk.read(size)) or last
+            return last
+
+        return now
 
     def set_boot_variables(self, **variables):
         self.put_boot_file(self._manifest["environment"]["file"], ubootenv.encode(variables, self._manifest["environment"]["size"]))
