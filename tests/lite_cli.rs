@@ -137,6 +137,12 @@ fn metadata_that_is_refused_and_what_is_trusted_already() {
     lite(&world, &["check"]).expect(0).says("going on with the metadata of an earlier check");
     fs::remove_dir_all(world.path("sota/rust-ota/trust")).unwrap();
     lite(&world, &["check"]).expect(13);
+    let address = world.address.trim_start_matches("https://").trim_end_matches('/').to_string();
+    world.start_server(&address);
+    fs::write(&timestamp, &good).unwrap();
+    fs::create_dir_all(world.path("sota/rust-ota/trust/timestamp.json")).unwrap();
+    lite(&world, &["check"]).expect(4);
+    fs::remove_dir_all(world.path("sota/rust-ota/trust")).unwrap();
     let stored = world.path("sota/rust-ota/trust/targets.json");
     fs::create_dir_all(world.path("sota/rust-ota/trust")).unwrap();
     fs::write(&stored, "{}").unwrap();
@@ -212,9 +218,16 @@ fn an_update_from_a_folder() {
     world.stop_server();
     let bundle = world.path("usb");
     fs::create_dir_all(&bundle).unwrap();
-    lite(&world, &["check", "--src-dir", &bundle]).expect(0).says("going on with the metadata");
+    lite(&world, &["check", "--src-dir", &bundle]).expect(14).says("timestamp.json");
     world.run("cp", &["-r", &world.path("ota/repo"), &format!("{bundle}/tuf")]);
+    lite(&world, &["check", "--src-dir", &bundle]).expect(8).says("usb/ostree_repo");
     world.run("cp", &["-r", &world.path("ota/treehub"), &format!("{bundle}/ostree_repo")]);
+    let statement = format!("{bundle}/tuf/bundle-targets.json");
+    let unsigned = serde_json::json!({"signatures": [], "signed": {"_type": "x", "expires": "2099-01-01T00:00:00Z",
+        "version": 1, "x-fio-offline-bundle": {"type": "ci", "tag": "main", "targets": ["test-board-2"]}}});
+    fs::write(&statement, unsigned.to_string()).unwrap();
+    lite(&world, &["check", "--src-dir", &bundle]).expect(15).says("bundle-targets.json");
+    fs::remove_file(&statement).unwrap();
     lite(&world, &["check", "--src-dir", &bundle]).expect(16);
     lite(&world, &["pull", "--src-dir", &bundle]).expect(0);
     lite(&world, &["install", "--src-dir", &bundle]).expect(100);

@@ -10,6 +10,7 @@ use crate::gateway::HttpError;
 use crate::payload::ostree::OstreeError;
 use crate::store::StoreError;
 
+use super::bundle::BundleError;
 use super::refresh::RefreshError;
 
 /// Why a step ended without its outcome.
@@ -40,6 +41,8 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
+    /// An offline update was refused.
+    Bundle(BundleError),
     /// The kernel did not let signals be caught.
     Signals(std::io::Error),
     /// The reboot command failed.
@@ -58,6 +61,8 @@ impl AgentError {
             AgentError::Trust(error) => super::trust::exit_code(error),
             AgentError::Http(_) => exit::FETCH_FAILED,
             AgentError::Content(error) => super::content::exit_code(error),
+            AgentError::Bundle(BundleError::Refused { .. }) => exit::BAD_BUNDLE,
+            AgentError::Bundle(BundleError::NoContent { .. }) => exit::NO_CONTENT,
             AgentError::NotDownloaded { .. } => exit::NOT_DOWNLOADED,
             _ => exit::ERROR,
         }
@@ -73,6 +78,7 @@ impl fmt::Display for AgentError {
             AgentError::Http(e) => e.fmt(f),
             AgentError::Trust(e) => e.fmt(f),
             AgentError::Content(e) => e.fmt(f),
+            AgentError::Bundle(e) => e.fmt(f),
             AgentError::NoRoot { path } => write!(
                 f,
                 "{}: there is no trusted root; put the repository's first root.json there, or set rust_ota.root",
@@ -113,6 +119,12 @@ impl From<HttpError> for AgentError {
 impl From<RefreshError> for AgentError {
     fn from(e: RefreshError) -> AgentError {
         AgentError::Trust(e)
+    }
+}
+
+impl From<BundleError> for AgentError {
+    fn from(e: BundleError) -> AgentError {
+        AgentError::Bundle(e)
     }
 }
 

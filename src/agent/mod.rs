@@ -1,5 +1,6 @@
 //! The cycle: check, download, install, finalize. The only room that drives the others.
 
+mod bundle;
 mod callback;
 mod content;
 pub mod daemon;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use content::Transfer;
+pub use bundle::BundleError;
 pub use error::AgentError;
 pub use link::INITIAL_TARGET;
 pub use outcome::Outcome;
@@ -32,6 +34,7 @@ use crate::decide::{Facts, Plan, Policy, Request, Target, reason, visible};
 use crate::gateway::device::{Device, device};
 use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource};
 use crate::store::{Installed, Lock, Pending, TargetRecord, atomic};
+use bundle::Bundle;
 use callback::Callback;
 use content::Content;
 use link::Link;
@@ -48,7 +51,7 @@ pub struct Agent {
     bootloader: Box<dyn Bootloader>,
     callback: Callback,
     policy: Policy,
-    bundle: Option<PathBuf>,
+    bundle: Option<Bundle>,
     stop: Arc<AtomicBool>,
 }
 
@@ -129,7 +132,7 @@ impl Agent {
 
     /// The same client with an offline update in place of the servers: a folder with `tuf/` and `ostree_repo/`.
     pub fn with_bundle(self, bundle: Option<PathBuf>) -> Agent {
-        Agent { bundle, ..self }
+        Agent { bundle: bundle.map(Bundle), ..self }
     }
 
     /// The settings it runs with.
@@ -228,7 +231,7 @@ impl Agent {
     /// Where metadata comes from.
     fn metadata(&self, link: &Link<'_>) -> Result<Box<dyn Fetch>, AgentError> {
         if let Some(bundle) = &self.bundle {
-            return Ok(Box::new(trust::Bundle(bundle.join("tuf"))));
+            return Ok(Box::new(bundle.metadata()));
         }
         let base = self.settings.repo_server.clone().ok_or(AgentError::Config(ConfigError::Missing {
             key: "tls.server",
@@ -237,10 +240,18 @@ impl Agent {
         Ok(Box::new(trust::Server { http: link.metadata(), base }))
     }
 
+    /// From a folder: what it is for. From a server: everything.
+    fn restricted(&self, offered: Vec<Target>) -> Result<Vec<Target>, AgentError> {
+        match &self.bundle {
+            Some(bundle) => trust::in_bundle(&self.settings, bundle, offered, self.now()?),
+            None => Ok(offered),
+        }
+    }
+
     /// Where the content of a Target comes from.
     fn source(&self, link: &Link<'_>, target: &str) -> Result<Box<dyn ObjectSource>, AgentError> {
         if let Some(bundle) = &self.bundle {
-            return Ok(Box::new(FolderSource::new(bundle.join("ostree_repo"))));
+            return Ok(Box::new(FolderSource::new(bundle.repository())));
         }
         let (http, server) = link.content(target)?;
         Ok(Box::new(HttpSource::new(http, server)))
@@ -271,7 +282,7 @@ impl Working<'_> {
         let found = match step {
             Step::Update => self.look(&link, request)?,
             Step::Download | Step::Install => {
-                agent.found(&trust::stored(&agent.settings, agent.now()?)?, request)?
+                agent.found(&agent.restricted(trust::stored(&agent.settings, agent.now()?)?)?, request)?
             }
         };
         let target = match found.plan {
@@ -340,7 +351,7 @@ impl Working<'_> {
         }
         match refreshed {
             Ok((offered, _)) => {
-                let found = agent.found(&offered, request)?;
+                let found = agent.found(&agent.restricted(offered)?, request)?;
                 if let Some(current) = found.facts.current.as_ref().filter(|_| !agent.callback.has_current())
                 {
                     agent.write_current(current);
@@ -363,12 +374,14 @@ impl Working<'_> {
     /// expired. By ours a person is told.
     fn look_at_stored(&self, error: AgentError, request: Request<'_>) -> Result<Found, AgentError> {
         let agent = self.agent;
-        if agent.policy == Policy::Native {
+        // From a folder only where this device knows newer metadata already.
+        let older = matches!(&error, AgentError::Trust(RefreshError::Rejected(r)) if r.reason.is_rollback());
+        if agent.policy == Policy::Native || (agent.bundle.is_some() && !older) {
             return Err(error);
         }
         let Ok(offered) = trust::stored(&agent.settings, agent.now()?) else { return Err(error) };
         log::error!("{error}; going on with the metadata of an earlier check");
-        agent.found(&offered, request)
+        agent.found(&agent.restricted(offered)?, request)
     }
 
     fn report(&self, link: &Link<'_>) {

@@ -1,10 +1,9 @@
 //! The trusted metadata of this device: where it is kept, where it comes from, and which Targets it names.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 
 use super::AgentError;
+use super::bundle::Bundle;
 use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, init, load, restore};
 use crate::cli::exit;
 use crate::config::{Metadata, Settings};
@@ -51,6 +50,18 @@ pub fn stored(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> 
     let mut trusted = load(&mut folder, profile(settings), Limits::default())?;
     restore(&mut trusted, &mut folder, Time(now))?;
     Ok(targets(&trusted))
+}
+
+/// Those of the Targets that an offline update is for and has the content of, by the keys of the trusted root.
+pub fn in_bundle(
+    settings: &Settings,
+    bundle: &Bundle,
+    offered: Vec<Target>,
+    now: i64,
+) -> Result<Vec<Target>, AgentError> {
+    let trusted = load(&mut Folder::of(settings), profile(settings), Limits::default())?;
+    let signers = &trusted.root().role.targets;
+    Ok(bundle.restrict(settings, signers, profile(settings), Time(now), offered)?)
 }
 
 /// The Targets of the last check, only to call things by their names: signed, but perhaps expired, perhaps none.
@@ -119,33 +130,6 @@ impl Persist for Folder {
 pub(crate) struct Server {
     pub(crate) http: Http,
     pub(crate) base: String,
-}
-
-/// The metadata of an offline update.
-pub struct Bundle(pub PathBuf);
-
-impl Fetch for Bundle {
-    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
-        let path = self.0.join(&request.path);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Fetched::Absent),
-            Err(e) => return Err(format!("{}: {e}", path.display()).into()),
-        };
-        let mut bytes = Vec::new();
-        file.take(request.limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-        if bytes.len() as u64 > request.limit {
-            return Err(format!(
-                "{}: has more than the {} bytes that are allowed",
-                path.display(),
-                request.limit
-            )
-            .into());
-        }
-        Ok(Fetched::Body(bytes))
-    }
 }
 
 impl Fetch for Server {

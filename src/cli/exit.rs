@@ -10,12 +10,18 @@ pub const OK_CACHED: u8 = 3;
 pub const CHECK_FAILED: u8 = 4;
 /// No Target for this hardware id and these tags.
 pub const NO_MATCHING_TARGET: u8 = 6;
+/// An offline update has the content of no Target.
+pub const NO_CONTENT: u8 = 8;
 /// A signature, a version or a hash of metadata is wrong.
 pub const SECURITY: u8 = 11;
 /// Metadata has expired.
 pub const EXPIRED: u8 = 12;
 /// Metadata could not be fetched.
 pub const FETCH_FAILED: u8 = 13;
+/// An offline update lacks metadata.
+pub const METADATA_NOT_FOUND: u8 = 14;
+/// An offline update is not meant for this device, or nobody signed that it is.
+pub const BAD_BUNDLE: u8 = 15;
 /// `check` found a Target to update to.
 pub const NEW_TARGET: u8 = 16;
 /// `check` found that what runs is bad, and a Target to go back to.

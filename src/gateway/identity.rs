@@ -5,17 +5,27 @@ use std::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// 2.5.4.3 as it stands in a certificate, tag and length included.
+/// Types of names as they stand in a certificate, tag and length included: 2.5.4.3 and 2.5.4.15.
 const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+const BUSINESS_CATEGORY: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x0F];
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
 
 /// The common name of the first certificate of a PEM file.
 pub fn common_name(path: &Path) -> Option<String> {
+    name_of(path, &COMMON_NAME)
+}
+
+/// Whether the certificate is one of a production device.
+pub fn is_production(path: &Path) -> bool {
+    name_of(path, &BUSINESS_CATEGORY).is_some_and(|category| category == "production")
+}
+
+fn name_of(path: &Path, kind: &[u8]) -> Option<String> {
     let certificate = CertificateDer::from_pem_file(path).ok()?;
     let (_, certificate, _) = element(&certificate)?;
     let (_, body, _) = element(certificate)?;
-    subject_name(subject(body)?)
+    subject_name(subject(body)?, kind)
 }
 
 /// Skips what stands before the subject: version, serial, algorithm, issuer, validity.
@@ -31,11 +41,11 @@ fn subject(mut body: &[u8]) -> Option<&[u8]> {
 }
 
 /// A name is a sequence of sets of (type, value).
-fn subject_name(mut names: &[u8]) -> Option<String> {
+fn subject_name(mut names: &[u8], kind: &[u8]) -> Option<String> {
     while !names.is_empty() {
         let (_, set, rest) = element(names)?;
         let (_, pair, _) = element(set)?;
-        if let Some(value) = pair.strip_prefix(&COMMON_NAME) {
+        if let Some(value) = pair.strip_prefix(kind) {
             let (_, text, _) = element(value)?;
             return std::str::from_utf8(text).ok().map(str::to_string);
         }
@@ -72,8 +82,8 @@ mod tests {
         assert_eq!(element(&[0x30, 0x84, 0xFF, 0xFF, 0xFF, 0xFF]), None);
         assert_eq!(element(&[0x04, 0x81, 1, 7, 8]), Some((0x04, &[7][..], &[8][..])));
         let name = [0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 3, 0x0C, 3, b'd', b'-', b'1'];
-        assert_eq!(subject_name(&name).as_deref(), Some("d-1"));
-        assert_eq!(subject_name(&name[..9]), None);
+        assert_eq!(subject_name(&name, &COMMON_NAME).as_deref(), Some("d-1"));
+        assert_eq!(subject_name(&name[..9], &COMMON_NAME), None);
     }
 
     #[cfg(feature = "host")]
@@ -84,10 +94,13 @@ mod tests {
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         parameters.distinguished_name.push(rcgen::DnType::OrganizationalUnitName, "factory");
         parameters.distinguished_name.push(rcgen::DnType::CommonName, "device-7");
+        let category = rcgen::DnType::CustomDnType(vec![2, 5, 4, 15]);
+        parameters.distinguished_name.push(category, "production");
         let pem = parameters.self_signed(&key).unwrap().pem();
         let path = std::env::temp_dir().join(format!("rust-ota-cn-{}", std::process::id()));
         std::fs::write(&path, pem).unwrap();
         assert_eq!(common_name(&path).as_deref(), Some("device-7"));
+        assert!(is_production(&path));
         std::fs::remove_file(path).unwrap();
         assert_eq!(common_name(Path::new("/nonexistent")), None);
     }

@@ -94,6 +94,14 @@ pub enum Class {
 }
 
 impl Reason {
+    /// Whether this device knows something newer.
+    pub fn is_rollback(&self) -> bool {
+        matches!(
+            self,
+            Reason::TimestampRollback { .. } | Reason::SnapshotRollback { .. } | Reason::RoleRollback { .. }
+        )
+    }
+
     /// Puts the name of the file to it.
     pub fn of(self, file: impl Into<String>) -> Rejection {
         Rejection { file: file.into(), reason: self }

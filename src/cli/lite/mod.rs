@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::render::{outcome_code, stay_code};
 use super::{exit, start_logging};
+use crate::agent::refresh::RefreshError;
 use crate::agent::{Agent, AgentError, Found, Outcome, Progress, Step, daemon};
 use crate::config::{ConfigError, Merged, Settings, load};
 use crate::decide::{Plan, Policy, Request, Stay, is_rollback, reason};
@@ -75,16 +76,17 @@ pub fn main(argv: &[String]) -> u8 {
         Ok(code) => code,
         Err(error) => {
             eprintln!("aktualizr-lite: {error}");
-            error_code(&error, command)
+            error_code(&error, command, args.src_dir.is_some())
         }
     }
 }
 
 /// `list`, `pull` and `install` trust only what is stored: whatever is wrong with it is a matter of security.
-fn error_code(error: &AgentError, command: &str) -> u8 {
+fn error_code(error: &AgentError, command: &str, offline: bool) -> u8 {
     let stored_only = ["list", "pull", "install"].contains(&command);
     match error {
         AgentError::Trust(_) | AgentError::NotChecked if stored_only => exit::SECURITY,
+        AgentError::Trust(RefreshError::Absent { .. }) if offline => exit::METADATA_NOT_FOUND,
         error => error.exit_code(),
     }
 }

@@ -1,0 +1,208 @@
+//! An offline update: a folder with the repository's metadata, OSTree content, and a signed statement about which
+//! Targets it is for. The metadata alone may list more than a device may get from this folder.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::refresh::{Fetch, FetchError, Fetched};
+use crate::config::Settings;
+use crate::decide::Target;
+use crate::gateway::identity::is_production;
+use crate::tuf::{Envelope, Limits, Profile, Request, Signers, Time};
+
+const STATEMENT: &str = "bundle-targets.json";
+const STATEMENT_LIMIT: u64 = 1024 * 1024;
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct Bundle(pub PathBuf);
+
+/// The signed statement.
+#[derive(Deserialize)]
+struct Statement {
+    signed: Signed,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    expires: String,
+    #[serde(rename = "x-fio-offline-bundle")]
+    bundle: About,
+}
+
+#[derive(Deserialize)]
+struct About {
+    #[serde(rename = "type")]
+    kind: String,
+    tag: String,
+    targets: Vec<String>,
+}
+
+impl Bundle {
+    /// Where the OSTree content is.
+    pub fn repository(&self) -> PathBuf {
+        self.0.join("ostree_repo")
+    }
+
+    /// Where the metadata is.
+    pub fn metadata(&self) -> BundleMetadata {
+        BundleMetadata(self.0.join("tuf"))
+    }
+
+    /// The Targets that this folder is for and has the content of. `signers` are those of the trusted targets role.
+    pub fn restrict(
+        &self,
+        settings: &Settings,
+        signers: &Signers,
+        profile: Profile,
+        now: Time,
+        offered: Vec<Target>,
+    ) -> Result<Vec<Target>, BundleError> {
+        let allowed = self.statement(settings, signers, profile, now)?;
+        let meant = |t: &Target| allowed.as_ref().is_none_or(|names| names.contains(&t.name));
+        let fits = |t: &&Target| t.fits(&settings.hardware_id, &settings.tags);
+        let mut offered: Vec<Target> = offered.into_iter().filter(meant).collect();
+        let visible = offered.iter().filter(fits).count();
+        offered.retain(|t| self.has(&t.commit));
+        if visible > 0 && !offered.iter().any(|t| fits(&t)) {
+            return Err(BundleError::NoContent { path: self.repository() });
+        }
+        Ok(offered)
+    }
+
+    fn has(&self, commit: &str) -> bool {
+        let (folder, name) = commit.split_at(2);
+        self.repository().join("objects").join(folder).join(format!("{name}.commit")).exists()
+    }
+
+    /// None where the folder has no statement.
+    fn statement(
+        &self,
+        settings: &Settings,
+        signers: &Signers,
+        profile: Profile,
+        now: Time,
+    ) -> Result<Option<Vec<String>>, BundleError> {
+        let path = self.0.join("tuf").join(STATEMENT);
+        let refused = |reason: String| BundleError::Refused { path: path.clone(), reason };
+        let Some(bytes) = read(&path, STATEMENT_LIMIT).map_err(refused)? else {
+            log::warn!("{}: there is none; every Target of the metadata may be installed", path.display());
+            return Ok(None);
+        };
+        let envelope =
+            Envelope::open(&bytes, profile, &Limits::default()).map_err(|e| refused(e.to_string()))?;
+        envelope.verify("targets", signers).map_err(|e| refused(e.to_string()))?;
+        let statement: Statement = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
+        check(&statement.signed, settings, now).map_err(refused)?;
+        Ok(Some(statement.signed.bundle.targets))
+    }
+}
+
+/// What a valid signature does not say: that it is for this device and for today.
+fn check(signed: &Signed, settings: &Settings, now: Time) -> Result<(), String> {
+    let expires =
+        Time::parse(&signed.expires).ok_or(format!("its expiry {:?} is no date", signed.expires))?;
+    if expires <= now {
+        return Err(format!("it expired at {expires}; get a newer offline update"));
+    }
+    let bundle = &signed.bundle;
+    if let Some((certificate, _)) = &settings.client {
+        let kind = if is_production(certificate) { "prod" } else { "ci" };
+        if bundle.kind != kind {
+            return Err(format!("it is of type {:?} and this device takes {kind:?}", bundle.kind));
+        }
+    }
+    if !settings.tags.is_empty() && !settings.tags.contains(&bundle.tag) {
+        return Err(format!(
+            "it is for tag {:?} and this device has {}",
+            bundle.tag,
+            settings.tags.join(",")
+        ));
+    }
+    Ok(())
+}
+
+/// The metadata of an offline update.
+#[derive(Debug)]
+pub struct BundleMetadata(PathBuf);
+
+impl Fetch for BundleMetadata {
+    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
+        Ok(read(&self.0.join(&request.path), request.limit)?.map_or(Fetched::Absent, Fetched::Body))
+    }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
+    let named = |e: io::Error| format!("{}: {e}", path.display());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(named(e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(named)?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("{}: has more than the {limit} bytes that are allowed", path.display()));
+    }
+    Ok(Some(bytes))
+}
+
+/// Why an offline update is refused.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The statement is not signed, not for this device, or too old.
+    Refused {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It has the metadata of Targets, and the content of none.
+    NoContent {
+        /// The OSTree repository.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for BundleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BundleError::Refused { path, reason } => write!(f, "{}: {reason}", path.display()),
+            BundleError::NoContent { path } => write!(
+                f,
+                "{}: has the content of no Target that is meant for this device; make the offline update again",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for BundleError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Merged;
+
+    #[test]
+    fn a_statement_is_for_this_device_and_for_today() {
+        let mut merged = Merged::default();
+        merged.apply(Path::new("f"), "[pacman]\ntags = main,test\n[storage]\npath = /nonexistent\n").unwrap();
+        let settings = Settings::from_merged(&merged).unwrap();
+        let said = |expires: &str, tag: &str| {
+            let bundle = About { kind: "ci".into(), tag: tag.into(), targets: vec![] };
+            check(&Signed { expires: expires.into(), bundle }, &settings, Time(1_767_225_600)).err()
+        };
+        assert_eq!(said("2026-01-01T00:00:01Z", "test"), None);
+        assert!(
+            said("2026-01-01T00:00:00Z", "test").unwrap().starts_with("it expired at 2026-01-01T00:00:00Z")
+        );
+        assert!(said("soon", "test").unwrap().contains("is no date"));
+        assert!(said("2026-02-01T00:00:00Z", "other").unwrap().contains("for tag \"other\""));
+    }
+}
