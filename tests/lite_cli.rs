@@ -150,6 +150,16 @@ fn metadata_that_is_refused_and_what_is_trusted_already() {
 }
 
 #[test]
+fn metadata_that_has_expired() {
+    let world = World::without_server("lite-expired");
+    world.ota_repo(&["init", &world.path("ota"), "--expires", "timestamp=1s"]);
+    world.publish(1, "main");
+    let world = as_lite(world.serving());
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    lite(&world, &["check"]).expect(12).says("timestamp.json");
+}
+
+#[test]
 fn content_that_does_not_come_or_is_wrong() {
     let world = device("lite-content");
     let content: Vec<u8> = (0..100_000u32).flat_map(|n| n.to_le_bytes()).collect();

@@ -186,17 +186,71 @@ impl std::error::Error for BundleError {}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::config::Merged;
+    use crate::tuf::testing::{Key, NOW, Repo};
+
+    fn settings() -> Settings {
+        let text = "[pacman]\ntags = main,test\n[storage]\npath = /nonexistent\n[provision]\nprimary_ecu_hardware_id = b\n";
+        let mut merged = Merged::default();
+        merged.apply(Path::new("f"), text).unwrap();
+        Settings::from_merged(&merged).unwrap()
+    }
+
+    fn target(version: i64) -> Target {
+        let record = crate::store::TargetRecord {
+            name: format!("b-{version}"),
+            version,
+            commit: format!("{version:064}"),
+        };
+        Target { hardware_ids: vec!["b".into()], tags: vec!["main".into()], ..Target::from_record(&record) }
+    }
+
+    /// A folder with a statement that names version 2, and with the content of the given versions.
+    fn bundle(name: &str, repo: &Repo, keys: &[Key], content: &[i64]) -> Bundle {
+        let folder = std::env::temp_dir().join(format!("rust-ota-bundle-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let signed = json!({"_type": "Targets", "expires": "2099-01-01T00:00:00Z", "version": 1,
+            "x-fio-offline-bundle": {"type": "ci", "tag": "test", "targets": ["b-2"]}});
+        std::fs::create_dir_all(folder.join("tuf")).unwrap();
+        std::fs::write(folder.join("tuf").join(STATEMENT), repo.envelope(&signed, keys).to_string()).unwrap();
+        for version in content {
+            let objects = folder.join("ostree_repo/objects/00");
+            std::fs::create_dir_all(&objects).unwrap();
+            std::fs::write(objects.join(format!("{version:062}.commit")), "").unwrap();
+        }
+        Bundle(folder)
+    }
+
+    fn seen(bundle: &Bundle, repo: &Repo) -> Result<Vec<i64>, BundleError> {
+        let trusted = repo.trust_root();
+        let signers = &trusted.root().role.targets;
+        let offered = vec![target(1), target(2), target(3)];
+        let left = bundle.restrict(&settings(), signers, repo.profile, NOW, offered);
+        std::fs::remove_dir_all(&bundle.0).unwrap();
+        Ok(left?.iter().map(|t| t.version).collect())
+    }
+
+    #[test]
+    fn only_what_the_targets_role_signed_is_seen() {
+        for profile in [Profile::Tuf, Profile::Ats] {
+            let repo = Repo::new(profile);
+            let good = bundle("good", &repo, &repo.signers["targets"], &[1, 2, 3]);
+            assert_eq!(seen(&good, &repo).unwrap(), [2]);
+            let stranger = bundle("stranger", &repo, &repo.signers["snapshot"], &[1, 2, 3]);
+            assert!(matches!(seen(&stranger, &repo), Err(BundleError::Refused { .. })));
+            let empty = bundle("empty", &repo, &repo.signers["targets"], &[1, 3]);
+            assert!(matches!(seen(&empty, &repo), Err(BundleError::NoContent { .. })));
+        }
+    }
 
     #[test]
     fn a_statement_is_for_this_device_and_for_today() {
-        let mut merged = Merged::default();
-        merged.apply(Path::new("f"), "[pacman]\ntags = main,test\n[storage]\npath = /nonexistent\n").unwrap();
-        let settings = Settings::from_merged(&merged).unwrap();
         let said = |expires: &str, tag: &str| {
             let bundle = About { kind: "ci".into(), tag: tag.into(), targets: vec![] };
-            check(&Signed { expires: expires.into(), bundle }, &settings, Time(1_767_225_600)).err()
+            check(&Signed { expires: expires.into(), bundle }, &settings(), Time(1_767_225_600)).err()
         };
         assert_eq!(said("2026-01-01T00:00:01Z", "test"), None);
         assert!(
