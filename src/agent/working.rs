@@ -1,0 +1,195 @@
+//! What changes the device: check, fetch, deploy, forget. Each stage tells who wants to know.
+
+use super::content::Content;
+use super::link::Link;
+use super::refresh::RefreshError;
+use super::report::Report;
+use super::{AgentError, Found, Outcome, Step, Transfer, Working, callback, trust};
+use crate::decide::{Plan, Policy, Request, Target};
+use crate::store::{Installed, Pending, TargetRecord, atomic};
+
+impl Working<'_> {
+    /// Refreshes the trusted metadata and decides.
+    pub fn check(&self) -> Result<Found, AgentError> {
+        self.look(&self.agent.link()?, Request::Latest)
+    }
+
+    /// Carries out one stage.
+    pub fn step(
+        &self,
+        step: Step,
+        request: Request<'_>,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Outcome, AgentError> {
+        let agent = self.agent;
+        let link = agent.link()?;
+        let found = match step {
+            Step::Update => self.look(&link, request)?,
+            Step::Download | Step::Install => {
+                agent.found(&agent.restricted(trust::stored(&agent.settings, agent.now()?)?)?, request)?
+            }
+        };
+        let target = match found.plan {
+            Plan::Stay(plan) => return Ok(Outcome::Stayed { plan, reason: found.reason }),
+            Plan::Update(ref target) => target,
+        };
+        let outcome = self.carry_out(step, &link, &found, target, progress);
+        if step != Step::Install {
+            self.report(&link);
+        }
+        outcome
+    }
+
+    fn carry_out(
+        &self,
+        step: Step,
+        link: &Link<'_>,
+        found: &Found,
+        target: &Target,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Outcome, AgentError> {
+        log::info!("{}", found.reason);
+        let report = Report::new(self.agent, target.record(), found.facts.current.as_ref());
+        if step != Step::Install {
+            report.download_starts(&found.reason);
+            let fetched = self.fetch(link, &target.record(), progress);
+            report.download_ended(&fetched);
+            fetched?;
+        }
+        match step {
+            Step::Download => Ok(Outcome::Downloaded(target.record())),
+            Step::Install | Step::Update => self.install(&target.record(), &report),
+        }
+    }
+
+    pub(super) fn fetch(
+        &self,
+        link: &Link<'_>,
+        target: &TargetRecord,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
+        let source = self.agent.source(link, &target.name)?;
+        self.agent.content()?.fetch(self.agent, source.as_ref(), &target.commit, progress)
+    }
+
+    /// Refreshes and decides; tells who wants to know.
+    fn look(&self, link: &Link<'_>, request: Request<'_>) -> Result<Found, AgentError> {
+        let agent = self.agent;
+        let current = link.current();
+        let name = current.map(|t| t.name.as_str());
+        let tell = |message, target: Option<&str>, result: Option<&str>| {
+            agent.callback.tell(message, callback::Facts { current: name, target, result });
+        };
+        tell("check-for-update-pre", None, None);
+        let refreshed = agent
+            .metadata(link)
+            .and_then(|mut fetch| trust::refresh(&agent.settings, fetch.as_mut(), agent.now()?));
+        match &refreshed {
+            Ok((_, None)) => {}
+            Ok((_, Some(news))) => agent.metadata_event(current, None, news),
+            Err(error) => agent.metadata_event(current, Some(error), ""),
+        }
+        // Where metadata could not be fetched nothing can be handed over either.
+        if !matches!(refreshed, Err(AgentError::Trust(RefreshError::Fetch { .. }))) {
+            self.report(link);
+        }
+        match refreshed {
+            Ok((offered, _)) => {
+                let found = agent.found(&agent.restricted(offered)?, request)?;
+                if let Some(current) = found.facts.current.as_ref().filter(|_| !agent.callback.has_current())
+                {
+                    agent.write_current(current);
+                }
+                let target = match &found.plan {
+                    Plan::Update(target) => Some(target.name.as_str()),
+                    Plan::Stay(_) => None,
+                };
+                tell("check-for-update-post", target, Some("OK"));
+                Ok(found)
+            }
+            Err(error) => {
+                tell("check-for-update-post", None, Some(&format!("FAILED: {error}")));
+                self.look_at_stored(error, request)
+            }
+        }
+    }
+
+    /// By aktualizr-lite's rules a device goes on with what it trusts already, as long as that is whole and has not
+    /// expired. By ours a person is told.
+    fn look_at_stored(&self, error: AgentError, request: Request<'_>) -> Result<Found, AgentError> {
+        let agent = self.agent;
+        // From a folder only where this device knows newer metadata already.
+        let older = matches!(&error, AgentError::Trust(RefreshError::Rejected(r)) if r.reason.is_rollback());
+        if agent.policy == Policy::Native || (agent.bundle.is_some() && !older) {
+            return Err(error);
+        }
+        let Ok(offered) = trust::stored(&agent.settings, agent.now()?) else { return Err(error) };
+        log::error!("{error}; going on with the metadata of an earlier check");
+        agent.found(&agent.restricted(offered)?, request)
+    }
+
+    fn report(&self, link: &Link<'_>) {
+        if self.agent.bundle.is_none() {
+            self.agent.send_reports(link);
+        }
+    }
+
+    /// Forgets known-bad Targets; gives how many.
+    pub fn clear_failed(&self, name: Option<&str>) -> Result<usize, AgentError> {
+        let mut installed = Installed::load(&self.agent.settings.state)?;
+        let before = installed.known_bad.len();
+        installed.known_bad.retain(|b| name.is_some_and(|n| n != b.target.name));
+        let cleared = before - installed.known_bad.len();
+        if cleared > 0 {
+            installed.save(&self.agent.settings.state)?;
+        }
+        Ok(cleared)
+    }
+
+    pub(super) fn install(&self, target: &TargetRecord, report: &Report<'_>) -> Result<Outcome, AgentError> {
+        let content = self.agent.content()?;
+        content.must_have(target)?;
+        report.install_starts();
+        let outcome = if content.current_commit()?.as_ref() == Some(&target.commit) {
+            self.adopt(&content, target)
+        } else {
+            self.deploy(&content, target, report)
+        };
+        report.install_ended(&outcome);
+        outcome
+    }
+
+    /// In this order, so that a power cut between any two steps is told apart after the boot: pending without a
+    /// deployment was cut; pending with one was tried.
+    fn deploy(
+        &self,
+        content: &Content,
+        target: &TargetRecord,
+        report: &Report<'_>,
+    ) -> Result<Outcome, AgentError> {
+        let state = &self.agent.settings.state;
+        let mut installed = Installed::load(state)?;
+        installed.current = self.agent.facts(&trust::names(&self.agent.settings))?.current;
+        let correlation_id = report.correlation_id.clone();
+        installed.pending =
+            Some(Pending { target: target.clone(), since: self.agent.now()?, correlation_id });
+        installed.save(state)?;
+        self.agent.bootloader.arm()?;
+        content.deploy(target)?;
+        atomic::write(&self.agent.settings.reboot_sentinel, b"")?;
+        Ok(Outcome::Installed(target.clone()))
+    }
+
+    /// The running commit under another name, or instead of one that waits for its reboot: nothing is to be booted.
+    fn adopt(&self, content: &Content, target: &TargetRecord) -> Result<Outcome, AgentError> {
+        let state = &self.agent.settings.state;
+        content.deploy(target)?;
+        self.agent.bootloader.confirm()?;
+        atomic::remove(&self.agent.settings.reboot_sentinel)?;
+        let mut installed = Installed::load(state)?;
+        installed.pending = None;
+        installed.current = Some(target.clone());
+        installed.save(state)?;
+        Ok(Outcome::Confirmed(installed.current))
+    }
+}
