@@ -144,7 +144,7 @@ fn target_url(base: &str, name: &str, info: &TargetInfo, trusted: &TrustedMetada
 }
 
 /// One path component for any name: quoted, never hidden, and cut with a hash at its end where it is long.
-fn file_name(target: &str) -> String {
+pub(super) fn file_name(target: &str) -> String {
     let quoted = quote(target);
     let name = match quoted.strip_prefix('.') {
         Some(rest) => format!("%2E{rest}"),

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use argh::FromArgs;
-use sha2::{Digest, Sha256};
 
+use super::tuf::file_name;
 use super::{exit, start_logging};
 use crate::agent::trust::{Folder, Server};
 use crate::agent::uptane::{Bundle, Source, UptaneError, download, trust_on_first_use, verify};
 use crate::gateway::{ClientIdentity, Http, HttpError, HttpSettings};
 use crate::payload::file::Fetched;
 use crate::store::{Lock, StoreError, atomic};
-use crate::tuf::{Time, quote, to_hex};
+use crate::tuf::Time;
 use crate::uptane::{Class, Ecu, Mode, Repository, Verified};
 
 /// one Uptane verification cycle and the verified download of what is assigned, without a manifest and without
@@ -233,19 +233,6 @@ fn http(args: &Args) -> Result<Http, CommandError> {
     // A Target may have a URL of its own, so the CAs are there also when both servers are plain.
     let ca = Some(args.ca.clone()).filter(|ca| secure || ca.is_file());
     Ok(Http::new(&HttpSettings { ca, client, plain_http: true, ..HttpSettings::default() })?)
-}
-
-/// One path component for any name: quoted, never hidden, and cut with a hash at its end where it is long.
-fn file_name(target: &str) -> String {
-    let quoted = quote(target);
-    let name = match quoted.strip_prefix('.') {
-        Some(rest) => format!("%2E{rest}"),
-        None => quoted,
-    };
-    match name.get(..150) {
-        Some(start) if name.len() > 200 => format!("{start}-{}", to_hex(&Sha256::digest(target))),
-        _ => name,
-    }
 }
 
 fn now() -> Time {
