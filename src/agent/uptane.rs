@@ -22,6 +22,9 @@ pub struct Source<'s> {
     pub fetch: &'s mut dyn Fetch,
     /// The folder.
     pub persist: &'s mut dyn Persist,
+    /// Trust the first root on the server's word alone if none is stored. For debugging only: a device has
+    /// its first roots from its image.
+    pub trust_first_root: bool,
 }
 
 /// What both repositories agree on, for all ECUs at once: there is no such value if one Target is refused.
@@ -59,23 +62,6 @@ pub enum UptaneError {
     },
 }
 
-/// Trusts the repository's first root if none is stored yet, on the server's word alone. For debugging only:
-/// a device has its first root from its image.
-pub fn trust_on_first_use(repository: Repository, source: &mut Source<'_>) -> Result<(), UptaneError> {
-    let fail = |error| UptaneError::refresh(repository, error);
-    if source.persist.read("root.json").map_err(|e| fail(e.into()))?.is_some() {
-        return Ok(());
-    }
-    let request = Request { path: "1.root.json".to_owned(), limit: limits(repository).root_bytes };
-    let root = get(source.fetch, &request).map_err(fail)?;
-    let trusted = TrustedMetadata::new(root.clone(), Profile::Ats, limits(repository));
-    let got = trusted.map_err(|rejection| fail(rejection.into()))?.root().role.header.version;
-    if got != 1 {
-        return Err(fail(Reason::RootVersion { expected: 1, got }.of(request.path).into()));
-    }
-    refresh::init(source.persist, root, Profile::Ats, limits(repository)).map(drop).map_err(fail)
-}
-
 /// Verifies everything, in the order of the standard. The time is fixed at the start.
 pub fn verify<'e>(
     director: &mut Source<'_>,
@@ -90,10 +76,23 @@ pub fn verify<'e>(
     Ok(Bundle { mode, version, correlation_id: directed.correlation_id, targets })
 }
 
+/// The root that this device trusts; every other one follows from it.
+fn start(source: &mut Source<'_>, limits: Limits) -> Result<TrustedMetadata, RefreshError> {
+    if !source.trust_first_root || source.persist.read("root.json")?.is_some() {
+        return refresh::load(source.persist, Profile::Ats, limits);
+    }
+    let request = Request { path: "1.root.json".to_owned(), limit: limits.root_bytes };
+    let root = get(source.fetch, &request)?;
+    let trusted = TrustedMetadata::new(root.clone(), Profile::Ats, limits.clone())?;
+    match trusted.root().role.header.version {
+        1 => refresh::init(source.persist, root, Profile::Ats, limits),
+        got => Err(Reason::RootVersion { expected: 1, got }.of(request.path).into()),
+    }
+}
+
 fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), UptaneError> {
     let fail = |error| UptaneError::refresh(Repository::Director, error);
-    let limits = limits(Repository::Director);
-    let mut trusted = refresh::load(source.persist, Profile::Ats, limits).map_err(fail)?;
+    let mut trusted = start(source, limits(Repository::Director)).map_err(fail)?;
     let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
     let mode = refresh_director(&mut run).map_err(fail)?;
     let request = match mode {
@@ -156,7 +155,7 @@ fn ask_image<'e>(
     now: Time,
 ) -> Result<Vec<Verified<'e>>, UptaneError> {
     let fail = |error| UptaneError::refresh(Repository::Image, error);
-    let mut trusted = refresh::load(source.persist, Profile::Ats, limits(Repository::Image)).map_err(fail)?;
+    let mut trusted = start(source, limits(Repository::Image)).map_err(fail)?;
     let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
     run.refresh().map_err(fail)?;
     let mut verified = Vec::new();

@@ -12,12 +12,12 @@ use argh::FromArgs;
 use super::tuf::file_name;
 use super::{exit, start_logging};
 use crate::agent::trust::{Folder, Server};
-use crate::agent::uptane::{Bundle, Source, UptaneError, download, trust_on_first_use, verify};
+use crate::agent::uptane::{Bundle, Source, UptaneError, download, verify};
 use crate::gateway::{ClientIdentity, Http, HttpError, HttpSettings};
 use crate::payload::file::Fetched;
 use crate::store::{Lock, StoreError, atomic};
 use crate::tuf::Time;
-use crate::uptane::{Class, Ecu, Mode, Repository, Verified};
+use crate::uptane::{Class, Ecu, Mode, Verified};
 
 /// one Uptane verification cycle and the verified download of what is assigned, without a manifest and without
 /// an installation, to debug servers. Trusts the first roots that it sees; plain http is allowed here. Exit codes:
@@ -100,6 +100,7 @@ pub(super) fn main(words: &[String]) -> u8 {
         }
         Err(early) => {
             eprintln!("{}", early.output);
+            println!("error: {}", Class::LocalFailure);
             return exit::ERROR;
         }
     };
@@ -164,10 +165,8 @@ fn verify_both<'e>(args: &Args, http: &Http, ecus: &'e [Ecu]) -> Result<Bundle<'
     let (mut director, mut image) = (server(&args.director_url), server(&args.image_url));
     let mut director_folder = Folder(args.state_dir.join("director"));
     let mut image_folder = Folder(args.state_dir.join("image"));
-    let mut director = Source { fetch: &mut director, persist: &mut director_folder };
-    let mut image = Source { fetch: &mut image, persist: &mut image_folder };
-    trust_on_first_use(Repository::Director, &mut director)?;
-    trust_on_first_use(Repository::Image, &mut image)?;
+    let mut director = Source { fetch: &mut director, persist: &mut director_folder, trust_first_root: true };
+    let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root: true };
     verify(&mut director, &mut image, ecus, now())
 }
 
@@ -181,7 +180,7 @@ fn report(bundle: &Bundle<'_>) {
         println!("correlation id: {id}");
     }
     if bundle.targets.is_empty() {
-        println!("nothing is assigned; the Image repository was not asked for more than its first root");
+        println!("nothing is assigned, so the Image repository was not asked");
     }
 }
 

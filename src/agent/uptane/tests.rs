@@ -193,6 +193,18 @@ fn first_roots_are_trusted_once() {
 }
 
 #[test]
+fn without_a_first_root_there_is_no_trust() {
+    let mut world = World::new();
+    world.assign("app", b"content", 1);
+    world.trust_first_roots = false;
+    assert_eq!(world.refused(), Class::LocalFailure);
+    world.trust_first_roots = true;
+    world.cycle().unwrap();
+    world.trust_first_roots = false;
+    assert!(world.cycle().is_ok());
+}
+
+#[test]
 fn the_first_root_has_to_be_the_first() {
     let mut world = World::new();
     world.director.bump("root");

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::{Bundle, Source, UptaneError, trust_on_first_use, verify};
+use super::super::{Bundle, Source, UptaneError, verify};
 use crate::agent::refresh::{Fetch, FetchError, Fetched, Persist};
 use crate::store::StoreError;
 use crate::tuf::testing::{Key, NOW, Repo, sha256};
 use crate::tuf::{Profile, Request};
-use crate::uptane::{Class, Ecu, Fault, Repository};
+use crate::uptane::{Class, Ecu, Fault};
 
 pub type Files = BTreeMap<String, Vec<u8>>;
 
@@ -23,8 +23,10 @@ pub struct World {
     pub image_forged: Files,
     /// Serve the Director's timestamp and snapshot.
     pub full: bool,
-    /// Serve nothing of the Image repository but its first root.
+    /// Serve nothing of the Image repository.
     pub image_offline: bool,
+    /// Without it, a device without roots has nothing to trust.
+    pub trust_first_roots: bool,
     /// Paths that no server has.
     pub absent: Vec<String>,
     /// Paths that servers fail at.
@@ -56,6 +58,7 @@ impl World {
             image_forged: Files::new(),
             full: false,
             image_offline: false,
+            trust_first_roots: true,
             absent: Vec::new(),
             failing: Vec::new(),
             director_store: Store::default(),
@@ -112,16 +115,22 @@ impl World {
             director.retain(|path, _| path.ends_with("root.json") || path == "targets.json");
         }
         if self.image_offline {
-            image.retain(|path, _| path == "1.root.json");
+            image.clear();
         }
         director.extend(self.director_forged.clone());
         image.extend(self.image_forged.clone());
         let server = |files: Files| Server { files, absent: &self.absent, failing: &self.failing };
         let (mut director, mut image) = (server(director), server(image));
-        let mut director = Source { fetch: &mut director, persist: &mut self.director_store };
-        let mut image = Source { fetch: &mut image, persist: &mut self.image_store };
-        trust_on_first_use(Repository::Director, &mut director)?;
-        trust_on_first_use(Repository::Image, &mut image)?;
+        let mut director = Source {
+            fetch: &mut director,
+            persist: &mut self.director_store,
+            trust_first_root: self.trust_first_roots,
+        };
+        let mut image = Source {
+            fetch: &mut image,
+            persist: &mut self.image_store,
+            trust_first_root: self.trust_first_roots,
+        };
         verify(&mut director, &mut image, &self.ecus, NOW)
     }
 
