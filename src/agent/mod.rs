@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use content::Transfer;
 pub use bundle::BundleError;
+pub use content::Transfer;
 pub use error::AgentError;
 pub use link::INITIAL_TARGET;
 pub use outcome::Outcome;
