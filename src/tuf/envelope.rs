@@ -99,14 +99,15 @@ impl<'b> Envelope<'b> {
         if !listed.hashes.is_empty() && !listed.hashes.usable() {
             return Err(Reason::NoUsableHash { parent });
         }
-        let bytes = check_form(self.bytes, parent, listed);
+        let bytes = check_length(self.bytes, parent, listed).and(check_hashes(self.bytes, parent, listed));
         if bytes.is_ok() || self.profile == Profile::Tuf {
             return bytes;
         }
-        if self.forms().any(|form| check_form(form.document(), parent, listed).is_ok()) {
-            return Ok(());
-        }
-        bytes
+        // Some list the length of what they send beside the hash of the canonical form.
+        let forms = || std::iter::once(self.bytes).chain(self.forms().map(Canonical::document));
+        let length = forms().any(|form| check_length(form, parent, listed).is_ok());
+        let hashes = forms().any(|form| check_hashes(form, parent, listed).is_ok());
+        if length && hashes { Ok(()) } else { bytes }
     }
 
     fn is_valid(&self, signature: &SignatureWire, key: &PublicKey) -> bool {
@@ -167,12 +168,16 @@ fn check_unique(signatures: &[SignatureWire]) -> Result<(), Reason> {
     }
 }
 
-fn check_form(form: &[u8], parent: &'static str, listed: &MetaFile) -> Result<(), Reason> {
+fn check_length(form: &[u8], parent: &'static str, listed: &MetaFile) -> Result<(), Reason> {
     let got = form.len() as u64;
     match listed.length {
         Some(expected) if expected != got => Err(Reason::LengthMismatch { parent, expected, got }),
-        _ => listed.hashes.check(form).map_err(|mismatch| mismatch.reason(parent)),
+        _ => Ok(()),
     }
+}
+
+fn check_hashes(form: &[u8], parent: &'static str, listed: &MetaFile) -> Result<(), Reason> {
+    listed.hashes.check(form).map_err(|mismatch| mismatch.reason(parent))
 }
 
 fn decode_signature(text: &str, profile: Profile) -> Option<Vec<u8>> {

@@ -159,6 +159,21 @@ fn a_delegated_role_has_to_be_listed_with_its_hash() {
     assert!(world.cycle().is_ok());
 }
 
+/// Servers in the field send indented text, list its length, and hash the canonical form.
+#[test]
+fn the_length_is_the_texts_and_the_hash_is_the_canonical_forms() {
+    let mut world = World::new();
+    world.assign("app", b"content", 1);
+    let snapshot: serde_json::Value = serde_json::from_slice(&world.image.file("snapshot")).unwrap();
+    let text = serde_json::to_vec_pretty(&snapshot).unwrap();
+    world.image.role("timestamp")["meta"]["snapshot.json"]["length"] = json!(text.len());
+    world.image_forged.insert("snapshot.json".into(), text);
+    assert!(world.cycle().is_ok());
+    world.image.role("timestamp")["meta"]["snapshot.json"]["length"] = json!(1);
+    world.image.bump("timestamp");
+    assert_eq!(world.refused(), Class::SecurityException);
+}
+
 #[test]
 fn a_rotated_key_of_the_directors_targets_lets_versions_start_again() {
     let mut world = World::new();
