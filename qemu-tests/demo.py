@@ -1,147 +1,178 @@
-"""Shows a newcomer a device's life: it boots, takes an update, is broken by the next one, and comes back by itself.
+#!/usr/bin/python3
+"""The demonstration behind scripts/demo: a device boots, takes an update, is given a broken one, and comes back.
 
-Run it by scripts/demo, which builds what it needs.
+Everything is real: the device is a Debian system in QEMU with U-Boot in front, the client and the server are those of this project.
 """
 
 import argparse
 import pathlib
 import re
 import shutil
+import sys
 import threading
 import time
 
-from bed import client
-from bed.device import Device
-from bed.releases import Releases
-from bed.server import Server
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "target/demo"
-# What a reader of the serial console would point at.
-TELLING = re.compile(r"rust-ota-boot: (boot|environment|\d)|rust-ota\[|Kernel panic|reboot: Restarting|BED-UP|device-\d")
-STARTED = time.monotonic()
+from bed import client  # noqa: E402  (the path comes first)
+from bed.device import Device  # noqa: E402
+from bed.image import PROJECT  # noqa: E402
+from bed.releases import Releases  # noqa: E402
+from bed.server import Server  # noqa: E402
+
+FOLDER = PROJECT / "target/demo/device"
+# What of the console tells the story: the boot script, the client, a panic, and the release that came up.
+TELLING = re.compile(r"^(rust-ota-boot: (?!start|environment)|BED: |\[ *[\d.]+\] rust-ota\[|\[ *[\d.]+\] (Kernel panic|reboot: ))")
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--keep", action="store_true", help="leave disk, logs and repository in target/demo")
+    options = argparse.ArgumentParser(description="Shows an update, a broken update and the rollback on a device in QEMU.")
+    options.add_argument("--keep", action="store_true", help=f"leave disk, logs and repository in {FOLDER.relative_to(PROJECT)}")
     keep = options.parse_args().keep
-    work = FOLDER / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    demo = Demo()
     try:
-        show(work)
+        demo.run()
+    except KeyboardInterrupt:
+        print("\ndemo: stopped")
+        return 130
+    except Exception as error:  # whatever it is: a person reads it, not a traceback
+        print(f"\ndemo: {error}\nThe logs are in {FOLDER.relative_to(PROJECT)}; scripts/demo --keep leaves the disk there too.")
+        return 1
     finally:
-        if keep:
-            print(f"\nDisk, serial log and repository are in {work}")
-        else:
-            shutil.rmtree(work, ignore_errors=True)
+        demo.end(keep)
+    if not keep:
+        shutil.rmtree(FOLDER)
+    return 0
 
 
-def show(work):
-    with Step("Making a disk image from Debian packages: an OSTree system with the client in it (minutes the first time)"):
-        image = client.image(enabled=True)
-        releases = Releases(image, work)
-    with Step("Making keys, and a signed repository that offers release A to devices of this kind"):
-        say("Everything under ota/ is plain files: any static web server can serve it. The keys stay beside it.")
-        server = Server(work, client.HARDWARE_ID)
-        server.publish(releases.repo, image.commit, 1)
-        server.start()
-    device = Device(image, work, server_port=server.port)
-    client.put_credentials(device.disk, server.credentials())
-    try:
-        with Narrator(device):
-            life(device, server, releases)
-    finally:
-        device.close()
-        server.stop()
+class Demo:
+    def __init__(self):
+        self._began = time.monotonic()
+        self._steps = []
+        self.device = self.server = self.releases = self._follower = None
 
+    def run(self):
+        self._prepare()
+        self._boot()
+        self._good_update()
+        self._broken_update()
+        self._what_is_left()
+        self._summary()
 
-def life(device, server, releases):
-    with Step(f"Switching a device on ({'with KVM' if device.accel == 'kvm' else 'emulated, so a boot takes a minute or more'})"):
-        say("It has the repository's first root and its own TLS certificate, as a factory would give them.")
-        device.power_on()
-        device.wait_up("A")
-        print_status(device)
-    with Step("Publishing release B; the device finds it by itself"):
-        say("It polls, verifies the signatures, fetches what is missing, deploys beside the running system, and reboots.")
-        server.publish(releases.repo, releases.good("B"), 2)
-        device.wait_up("B", timeout=600)
-        wait_for_confirmation(device)
-        say("The bootloader had B on trial; now that the system is up, the client has confirmed it.")
-        print_status(device)
-    with Step("Publishing release C, which is broken: its kernel panics at each boot"):
-        say("Nobody helps. The bootloader counts three tries and goes back to B; the client notes what happened.")
-        server.publish(releases.repo, releases.panics("C"), 3)
-        device.wait_up("B", timeout=900)
-        wait_for_confirmation(device)
-        print_status(device)
-        say("Why does it not try again?")
-        print_output(device.try_ssh("rust-ota explain").out)
-    with Step("Publishing release D, which is good again"):
-        server.publish(releases.repo, releases.good("D"), 4)
-        device.wait_up("D", timeout=600)
-        wait_for_confirmation(device)
-        print_status(device)
-    total = time.monotonic() - STARTED
-    print(f"\nThat was the whole life of an update, good and bad, in {total:.0f} s. Next: README.md, \"On a device\".")
+    def _prepare(self):
+        with self._step("Making the device", "A Debian system becomes an OSTree commit, release A, on a disk with U-Boot's files beside it. The static client",
+                        "and the units of the Yocto layer are in it. (From scratch about two minutes; later runs reuse it.)"):
+            image = client.image()
+        with self._step("Making the server", "ota-repo makes the keys, signs the metadata (TUF), publishes release A, and serves it over TLS to devices that",
+                        "have a certificate. The device gets what a factory would give it: the first root.json and its certificate."):
+            self.server = Server(FOLDER, client.HARDWARE_ID, tell=tell)
+            self.releases = Releases(image, FOLDER)
+            self.server.publish(self.releases.repo, image.commit, 1)
+            self.server.start()
+            self.device = Device(image, FOLDER, server_port=self.server.port)
+            client.put_credentials(self.device.disk, self.server.credentials())
 
+    def _boot(self):
+        with self._step("The device boots release A", f"In QEMU ({_accel(self.device.accel)}). Lines that begin with | are its serial console."):
+            self.device.power_on()
+            self._follower = Follower(self.device.console)
+            self.device.wait_up("A")
+            self._show("rust-ota status")
 
-def wait_for_confirmation(device):
-    device.wait_for(lambda: client.status(device)["pending"] is None, "boot confirmation", every=2)
+    def _good_update(self):
+        with self._step("Release B is published, and the device takes it", "Its daemon asks the server about every 10 seconds, here. It fetches what is missing, deploys it beside A, tells the",
+                        "bootloader that the next boot is a trial, and reboots. Only when the new system is whole does it confirm the boot."):
+            self.server.publish(self.releases.repo, self.releases.good("B"), 2)
+            self.device.wait_up("B")
+            self._show("rust-ota status")
 
+    def _broken_update(self):
+        with self._step("Release C is published, and it is broken", "Its initramfs is damaged, so the kernel panics and no client ever runs. The boot script counts: after 3 boots without",
+                        "a confirmation it starts the deployment before. There the client finds that C did not come up."):
+            self.server.publish(self.releases.repo, self.releases.panics("C"), 3)
+            self.device.wait_up("B", timeout=900)
 
-def print_status(device):
-    say("On the device, `rust-ota status` says:")
-    print_output(device.try_ssh("rust-ota status 2>/dev/null").out)
+    def _what_is_left(self):
+        with self._step("What the device knows now", "It runs B. C is known to be bad and is not tried again by itself, though the server still offers it."):
+            self._show("rust-ota status")
+            self._show("rust-ota update")
 
+    def _summary(self):
+        print("\n==> Done. How long it took:")
+        for title, seconds in self._steps:
+            print(f"    {seconds:5.0f} s  {title}")
+        print(f"    {time.monotonic() - self._began:5.0f} s  in all")
+        print("\nNext: ./scripts/test --install runs all tests; docs/testing-in-qemu.md tells how this test bed works.")
 
-def print_output(text):
-    for line in text.strip().splitlines():
-        print(f"      {line}", flush=True)
+    def _show(self, command):
+        time.sleep(1)  # the console's last lines first
+        print(f"    device# {command}")
+        for line in self.device.ssh(f"{command} 2>&1 || true").splitlines():
+            print(f"      {line}")
 
+    def _step(self, title, *explanation):
+        return Step(self._steps, title, explanation)
 
-def say(text):
-    print(f"    {text}", flush=True)
+    def end(self, keep):
+        if self._follower:
+            self._follower.stop()
+        if self.device:
+            self.device.power_cut() if keep else self.device.close()
+        if self.server:
+            self.server.stop()
 
 
 class Step:
-    """A heading, and how long what follows took."""
+    """A heading, what happens and why, and at the end how long it took."""
 
-    def __init__(self, title):
-        self.title = title
-
-    def __enter__(self):
-        self.began = time.monotonic()
-        print(f"\n==> {self.title}", flush=True)
-
-    def __exit__(self, kind, error, trace):
-        word = "failed after" if error else "done in"
-        print(f"    {word} {time.monotonic() - self.began:.0f} s", flush=True)
-
-
-class Narrator:
-    """Prints the telling lines of the serial console as they come."""
-
-    def __init__(self, device):
-        self.device, self.shown = device, 0
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self.follow, daemon=True)
+    def __init__(self, steps, title, explanation):
+        self._steps, self._title = steps, title
+        print(f"\n==> {title}")
+        for line in explanation:
+            print(f"    {line}")
 
     def __enter__(self):
-        self.thread.start()
+        self._began = time.monotonic()
 
-    def __exit__(self, *error):
-        self.ended.set()
-        self.thread.join()
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self._steps.append((self._title, time.monotonic() - self._began))
+            print(f"    done in {self._steps[-1][1]:.0f} s", flush=True)
 
-    def follow(self):
-        while not self.ended.wait(0.5):
-            lines = self.device.console.text().split("\n")[:-1]
-            for line in lines[self.shown :]:
+
+class Follower:
+    """Prints the telling lines of the console as they come."""
+
+    def __init__(self, console):
+        self._console, self._shown = console, 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self):
+        while not self._ended.wait(0.3):
+            # The last line may still be growing.
+            lines = self._console.text().split("\n")[:-1]
+            for line in lines[self._shown :]:
                 if TELLING.search(line):
-                    print(f"      | {line.strip()[:140]}", flush=True)
-            self.shown = len(lines)
+                    print(f"    | {line.rstrip()}", flush=True)
+            self._shown = len(lines)
+
+
+def tell(command):
+    """Shows a command of the host tool as a person would type it."""
+    print(f"    host$ {command}", flush=True)
+
+
+def _accel(accel):
+    return "with KVM" if accel == "kvm" else "emulated, since KVM cannot be used here: a boot takes about a minute"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -24,12 +24,12 @@ def ota_repo():
 class Server:
     """A repository folder and its server, on a port of the loopback."""
 
-    def __init__(self, folder, hardware_id):
+    def __init__(self, folder, hardware_id, tell=None):
         self.folder = pathlib.Path(folder) / "ota"
         self.hardware_id = hardware_id
         self.log = pathlib.Path(folder) / "requests.jsonl"
         self.log.touch()
-        self._tool = ota_repo()
+        self._tool, self._tell = ota_repo(), tell
         self._run("init", self.folder)
         self._run("tls", self.folder, "--host", "ota.test", "--device", "device-1")
         self._process = None
@@ -72,4 +72,6 @@ class Server:
         return [entry for entry in map(json.loads, lines) if path in entry["path"]]
 
     def _run(self, *argv):
+        if self._tell:
+            self._tell(" ".join(["ota-repo", *(word.name if isinstance(word, pathlib.Path) else str(word) for word in argv)]))
         return cache.run(self._tool, *argv)

@@ -8,10 +8,11 @@ import functools
 import pytest
 
 from bed import client
+from bed.device import SCALE
 
 # The image counts up to 3. Three boots of D would only take longer, and so the limit of the environment is seen to count too.
 LIMIT_OF_D = 2
-DEADLINE_OF_D = 45
+DEADLINE_OF_D = int(90 * SCALE)
 
 
 @pytest.fixture(scope="module")
