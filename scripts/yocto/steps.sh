@@ -193,7 +193,7 @@ step_layer() {
 	done
 	rm -rf "$work/build/layer"
 	configure layer qemux86-64:dynamic "$common" "${exclude[@]}" \
-		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep|core/packagegroups/packagegroup-meta-oe)) -image-ptest\""
+		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
 	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it.
 	sed -i '/meta-rust-ota/d' "$work/build/layer/conf/bblayers.conf"
 	sed -i '/INHERIT += "rust-ota"/d; /RUST_OTA_BUILD/d; /rust-ota-systemd-boot.inc/d; /SOTA_MACHINE/d' "$work/build/layer/conf/local.conf"
