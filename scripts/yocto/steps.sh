@@ -146,7 +146,7 @@ step_native() {
 	done
 }
 
-# The publish class, with the real ota-repo and libostree: twice the same commit is one Target, another commit is the next.
+# The image classes, with the real ota-repo and libostree: twice the same commit is one Target, another commit is the next.
 step_publish() {
 	local repository=$work/build/publish/publish/ota target versions
 	target=$(find "$work/build/native/tmp/sysroots-components" -name ota-repo -type f | head -1)
@@ -154,6 +154,8 @@ step_publish() {
 	rm -rf "$work/build/publish"
 	mkdir -p "${repository%/*}"
 	"$target" init "$repository" > /dev/null
+	mkdir "${repository%/*}/keys"
+	for content in key host_key; do ssh-keygen -q -t ed25519 -N '' -f "${repository%/*}/keys/$content"; done
 	for content in one one two; do
 		configure_real publish qemux86-64 'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' "SSTATE_DIR = \"$work/build/native/sstate-cache\"" \
 			'HOSTTOOLS += "ostree"' "RUST_OTA_REPOSITORY = \"$repository\"" 'RUST_OTA_TARGET_TAGS = "main beta"' 'RUST_OTA_STATIC_DELTA = "1"' \
@@ -164,6 +166,10 @@ step_publish() {
 	echo "$versions; deltas: $(ostree --repo="$repository/treehub" static-delta list | wc -l)"
 	[ "$versions" = "('publish-test-1', 'main', 'beta') ('publish-test-2', 'main', 'beta')" ]
 	ostree --repo="$repository/treehub" static-delta list | grep -q -
+	# What the test bed finds of an image: the description is whole, and the image has its key.
+	python3 -c 'import json, sys; m = json.load(open(sys.argv[1])); print("manifest:", m["disk"], m["commit"][:12], m["kernel"])' \
+		"$work"/build/publish/tmp/deploy/images/*/qemu-tests/enabled/manifest.json
+	cmp "${repository%/*}/keys/key.pub" "$work"/build/publish/tmp/work/*/publish-test/*/rootfs/etc/ssh/authorized_keys
 }
 
 # Everything that building the image would do, in order, and nothing done.
