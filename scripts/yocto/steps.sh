@@ -191,9 +191,9 @@ step_plan() {
 # dumps of its signatures.
 step_layer() {
 	local layers=$KAS_WORK_DIR dependencies ours="rust-ota rust-ota-config rust-ota-boot" keep recipe exclude=('EXCLUDE_FROM_WORLD = "1"')
-	configure layer qemux86-64:dynamic "$common" "$rest_hidden"
-	inside layer "bitbake -g $ours linux-yocto" || { grep ERROR "$work/out/layer.log" | head; return 1; }
-	keep=$(grep -o 'recipes-[^" ]*\.bb' "$work/build/layer/task-depends.dot" | sed 's,^recipes-,,; s,[^/]*$,,' | sort -u | paste -sd '|')
+	configure closure qemux86-64:dynamic "$common" "$rest_hidden"
+	inside closure "bitbake -g $ours linux-yocto" || { grep ERROR "$work/out/closure.log" | head; return 1; }
+	keep=$(grep -o 'recipes-[^" ]*\.bb' "$work/build/closure/task-depends.dot" | sed 's,^recipes-,,; s,[^/]*$,,' | sort -u | paste -sd '|')
 	for recipe in $ours linux-yocto; do
 		exclude+=("EXCLUDE_FROM_WORLD:pn-$recipe = \"0\"")
 	done
@@ -201,7 +201,7 @@ step_layer() {
 	configure layer qemux86-64:dynamic "$common" "${exclude[@]}" \
 		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
 	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it.
-	sed -i '/meta-rust-ota/d' "$work/build/layer/conf/bblayers.conf"
+	sed -i 's,[^ "]*/meta-rust-ota,,' "$work/build/layer/conf/bblayers.conf"
 	sed -i '/INHERIT += "rust-ota"/d; /RUST_OTA_BUILD/d; /rust-ota-systemd-boot.inc/d; /SOTA_MACHINE/d' "$work/build/layer/conf/local.conf"
 	dependencies="$layers/openembedded-core/meta $layers/meta-openembedded/meta-oe $layers/meta-openembedded/meta-python"
 	dependencies+=" $layers/meta-openembedded/meta-networking $layers/meta-openembedded/meta-filesystems $layers/meta-updater"
