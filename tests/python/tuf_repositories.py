@@ -265,7 +265,6 @@ def write_basic_example(out, made, made_files):
 def write_bin_example(out, script, made, made_files):
     """These two make targets roles only: the other three roles are put beside them."""
     repository = Repository(f"example-{script}")
-    folder = Path(out, repository.name)
     found = {file.name.split(".", 1)[1].removesuffix(".json"): Metadata.from_file(str(file)) for file in made_files}
     if "targets" not in found:
         # `bins` is the top of this example; a targets role delegates everything to it.
