@@ -14,7 +14,8 @@ use tuf_common::{Client, Server, Trouble, folder, python};
 fn states() -> &'static Path {
     static STATES: OnceLock<PathBuf> = OnceLock::new();
     STATES.get_or_init(|| {
-        let out = folder("states");
+        // Some test runners give each test a process of its own, all at the same time.
+        let out = folder(&format!("states-{}", std::process::id()));
         python::run("tuf_states.py", &[out.to_str().unwrap()]);
         out
     })
