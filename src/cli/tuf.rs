@@ -40,6 +40,9 @@ pub(super) struct Tuf {
     /// dialect of the metadata: tuf (the default) or ats
     #[argh(option, default = "Profile::Tuf", from_str_fn(profile))]
     profile: Profile,
+    /// the most bytes that a targets role may have, instead of 8388608
+    #[argh(option)]
+    targets_limit: Option<u64>,
     /// PEM file of the CAs that https servers are trusted by
     #[argh(option, default = "PathBuf::from(SYSTEM_CA)")]
     ca: PathBuf,
@@ -94,7 +97,7 @@ pub(super) fn main(args: &Tuf) -> u8 {
 
 fn init(args: &Tuf, root: &Path) -> Result<(), TufError> {
     let bytes = atomic::read(root)?.ok_or_else(|| TufError::NoFile { path: root.to_owned() })?;
-    refresh::init(&mut folder(args), bytes, args.profile, Limits::default())?;
+    refresh::init(&mut folder(args), bytes, args.profile, limits(args))?;
     Ok(())
 }
 
@@ -123,7 +126,7 @@ fn download(args: &Tuf) -> Result<(), TufError> {
 fn with_refresh(args: &Tuf, then: impl Fn(&mut Refresh<'_>) -> Result<(), TufError>) -> Result<(), TufError> {
     let base = args.metadata_url.as_deref().ok_or(TufError::Missing { option: "--metadata-url" })?;
     let mut folder = folder(args);
-    let mut trusted = refresh::load(&mut folder, args.profile, Limits::default())?;
+    let mut trusted = refresh::load(&mut folder, args.profile, limits(args))?;
     let mut server = Server { http: http(args)?, base: base.trim_end_matches('/').to_owned() };
     let mut refresh = Refresh::new(&mut trusted, &mut server, &mut folder, now());
     let changes = refresh.refresh()?;
@@ -154,6 +157,11 @@ pub(super) fn file_name(target: &str) -> String {
         Some(start) if name.len() > 200 => format!("{start}-{}", to_hex(&Sha256::digest(target))),
         _ => name,
     }
+}
+
+fn limits(args: &Tuf) -> Limits {
+    let default = Limits::default();
+    Limits { targets_bytes: args.targets_limit.unwrap_or(default.targets_bytes), ..default }
 }
 
 fn folder(args: &Tuf) -> Folder {

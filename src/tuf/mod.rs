@@ -6,12 +6,12 @@
 //! specification 1.0, which docs/tuf.md maps to tests.
 
 pub mod canonical;
+pub mod glob;
 pub mod time;
 
 mod delegation;
 mod envelope;
 mod error;
-mod glob;
 mod hashes;
 mod keys;
 mod names;
@@ -35,7 +35,8 @@ pub use search::{Search, Step};
 pub use time::Time;
 pub use trusted::{Change, Document, RootChange, TrustedMetadata};
 
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 #[cfg(test)]
 mod tests;

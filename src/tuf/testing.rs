@@ -1,4 +1,5 @@
 //! A repository in memory for the tests of this crate: valid as it is made, and every field can be spoiled.
+#![allow(missing_docs, missing_debug_implementations, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,12 @@ impl Key {
 
 pub fn key_id(object: &Value) -> String {
     sha256(&canonical(object, Form::Olpc))
+}
+
+/// As [`key_id`], for an object that may have no canonical form.
+pub fn key_id_of(object: &Value) -> Option<String> {
+    let canonical = Canonical::new(object.to_string().as_bytes(), Form::Olpc).ok()?;
+    Some(sha256(canonical.document()))
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
