@@ -292,7 +292,8 @@ fn one_command_at_a_time() {
     let workshop = Workshop::new("lock");
     workshop.published("");
     let lock = File::open(workshop.path("ota")).unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    // Shared: whoever changes the folder must want it alone.
+    flock(&lock, FlockOperation::LockShared).unwrap();
     assert!(workshop.refused("refresh ota").contains("another ota-repo is changing ota"));
     workshop.ok("target list ota");
     drop(lock);
