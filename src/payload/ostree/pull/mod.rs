@@ -1,8 +1,10 @@
 //! Fetches a commit: many objects at a time, verified by libostree as they are written, and from where an
 //! earlier pull was cut.
 //!
-//!     leader (this thread) --jobs--> fetchers --bodies--> writers
-//!            ^------------- names, results --------------------'
+//! ```text
+//! leader (this thread) --jobs--> fetchers --bodies--> writers
+//!        ^------------- names, results --------------------'
+//! ```
 //!
 //! Fetchers only move bytes, so there can be many of them: on a far server the time goes by in waiting for the
 //! first byte. Writers unpack, hash and write; there is one for each processor. The leader walks the commit, and
