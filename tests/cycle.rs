@@ -66,6 +66,31 @@ fn a_bad_target_is_rolled_back_remembered_and_not_tried_again() {
 }
 
 #[test]
+fn a_deployment_that_the_bootloader_passed_by_is_booted_again_once() {
+    let world = World::new("passed-by");
+    let second = world.release(2);
+    world.ota(&["update"]).expect(100);
+    world.pass_by();
+    world.ota(&["finalize"]).expect(100).says("test-board-2");
+    assert_eq!(
+        (world.boot_variable("upgrade_available"), world.boot_variable("bootcount")),
+        ("1".into(), "0".into())
+    );
+    assert_eq!(world.deployments()[0], second, "it stays what is booted next");
+    world.ota(&["update"]).expect(30).says("waits for its reboot");
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
+    assert_eq!(world.ota(&["status", "--json"]).json()["known_bad"], serde_json::json!([]));
+
+    world.release(3);
+    world.ota(&["update"]).expect(100);
+    world.pass_by();
+    world.ota(&["finalize"]).expect(100);
+    world.pass_by();
+    world.ota(&["finalize"]).expect(110).says("test-board-3 did not come up");
+}
+
+#[test]
 fn an_install_that_has_not_been_booted_is_not_a_rollback() {
     let world = World::new("not-booted");
     world.release(2);

@@ -3,24 +3,44 @@
 use super::content::Content;
 use super::report::Report;
 use super::{Agent, AgentError, Outcome, Working};
-use crate::store::{Installed, Pending};
+use crate::store::{Installed, Pending, atomic};
 
 /// What the facts after a boot say about a pending Target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     CameUp,
     NotRebooted,
+    PassedBy,
     RolledBack,
     Cut,
 }
 
-/// The rule, as a table of facts. `deployed`: the sysroot has a deployment of the pending commit.
-fn judge(booted_is_pending: bool, deployed: bool, reboot_awaited: bool) -> Verdict {
-    match (booted_is_pending, deployed, reboot_awaited) {
-        (true, _, _) => Verdict::CameUp,
-        (false, false, _) => Verdict::Cut,
-        (false, true, true) => Verdict::NotRebooted,
-        (false, true, false) => Verdict::RolledBack,
+/// What is known after a boot.
+#[derive(Debug, Clone, Copy)]
+struct Evidence {
+    /// The running commit is the pending one.
+    booted: bool,
+    /// The sysroot has a deployment of the pending commit.
+    deployed: bool,
+    /// There was no boot since it was deployed.
+    reboot_awaited: bool,
+    /// The bootloader's own record.
+    given_up: Option<bool>,
+    /// It was passed by before.
+    passed_by: bool,
+}
+
+/// The rule.
+fn judge(evidence: Evidence) -> Verdict {
+    match evidence {
+        Evidence { booted: true, .. } => Verdict::CameUp,
+        Evidence { deployed: false, .. } => Verdict::Cut,
+        Evidence { reboot_awaited: true, .. } => Verdict::NotRebooted,
+        // A power cut as the deployment was written: Linux replays the journal of the file system and sees the new
+        // boot entry, U-Boot does not and saw the old one. Once: a bootloader that goes back without a record of
+        // it must not lead in circles.
+        Evidence { given_up: Some(false), passed_by: false, .. } => Verdict::PassedBy,
+        _ => Verdict::RolledBack,
     }
 }
 
@@ -34,8 +54,10 @@ impl Working<'_> {
             return self.finalize_without_pending(&content);
         };
         let verdict = agent.verdict(&content, &pending)?;
-        if verdict == Verdict::NotRebooted {
-            return Ok(Outcome::RebootNeeded(pending.target));
+        match verdict {
+            Verdict::NotRebooted => return Ok(Outcome::RebootNeeded(pending.target)),
+            Verdict::PassedBy => return self.boot_again(installed, pending),
+            _ => {}
         }
         let running =
             if verdict == Verdict::CameUp { Some(&pending.target) } else { installed.current.as_ref() };
@@ -53,6 +75,20 @@ impl Working<'_> {
         };
         report.completed(verdict == Verdict::CameUp, &outcome.to_string());
         Ok(outcome)
+    }
+
+    /// The deployment is whole and was not tried: its trial begins with the next boot.
+    fn boot_again(&self, mut installed: Installed, pending: Pending) -> Result<Outcome, AgentError> {
+        let settings = &self.agent.settings;
+        let name = &pending.target.name;
+        log::warn!(
+            "{name} is deployed, but this boot was of the earlier system, and not because {name} failed"
+        );
+        installed.pending = Some(Pending { passed_by: true, ..pending.clone() });
+        installed.save(&settings.state)?;
+        self.agent.bootloader.arm()?;
+        atomic::write(&settings.reboot_sentinel, b"")?;
+        Ok(Outcome::RebootNeeded(pending.target))
     }
 
     /// The bootloader is told first: if the power is cut before the record is written, the next run says it again.
@@ -77,10 +113,11 @@ impl Working<'_> {
     /// leaves nothing pending and a boot on trial.
     fn finalize_without_pending(&self, content: &Content) -> Result<Outcome, AgentError> {
         let boot = self.agent.bootloader.state()?;
-        if !boot.trial && !boot.rolled_back {
+        let rolled_back = boot.rolled_back == Some(true);
+        if !boot.trial && !rolled_back {
             return Ok(Outcome::NothingPending);
         }
-        if boot.rolled_back {
+        if rolled_back {
             content.keep_only_current()?;
         }
         self.agent.bootloader.confirm()?;
@@ -92,8 +129,20 @@ impl Agent {
     fn verdict(&self, content: &Content, pending: &Pending) -> Result<Verdict, AgentError> {
         let booted = content.current_commit()?;
         let commit = &pending.target.commit;
-        let reboot_awaited = self.settings.reboot_sentinel.exists();
-        Ok(judge(booted.as_ref() == Some(commit), content.has_deployment(commit)?, reboot_awaited))
+        let given_up = match self.bootloader.state() {
+            Ok(boot) => boot.rolled_back,
+            Err(error) => {
+                log::error!("{error}");
+                None
+            }
+        };
+        Ok(judge(Evidence {
+            booted: booted.as_ref() == Some(commit),
+            deployed: content.has_deployment(commit)?,
+            reboot_awaited: self.settings.reboot_sentinel.exists(),
+            given_up,
+            passed_by: pending.passed_by,
+        }))
     }
 
     /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.
@@ -132,17 +181,27 @@ mod tests {
 
     #[test]
     fn the_facts_after_a_boot() {
+        let (yes, no, unknown) = (Some(true), Some(false), None);
         let table = [
-            // booted is pending, deployed, reboot awaited
-            ((true, true, false), Verdict::CameUp),
-            ((true, true, true), Verdict::CameUp),
-            ((false, true, true), Verdict::NotRebooted),
-            ((false, true, false), Verdict::RolledBack),
-            ((false, false, false), Verdict::Cut),
-            ((false, false, true), Verdict::Cut),
+            // booted is pending, deployed, reboot awaited, the bootloader gave up, passed by before
+            ((true, true, false, no, false), Verdict::CameUp),
+            ((true, true, true, no, false), Verdict::CameUp),
+            ((true, true, false, yes, false), Verdict::CameUp),
+            ((true, true, false, no, true), Verdict::CameUp),
+            ((false, true, true, no, false), Verdict::NotRebooted),
+            ((false, true, true, no, true), Verdict::NotRebooted),
+            ((false, true, false, yes, false), Verdict::RolledBack),
+            ((false, true, false, unknown, false), Verdict::RolledBack),
+            ((false, true, false, no, true), Verdict::RolledBack),
+            ((false, true, false, no, false), Verdict::PassedBy),
+            ((false, false, false, no, false), Verdict::Cut),
+            ((false, false, false, yes, false), Verdict::Cut),
+            ((false, false, true, unknown, false), Verdict::Cut),
         ];
-        for ((booted, deployed, awaited), verdict) in table {
-            assert_eq!(judge(booted, deployed, awaited), verdict, "{booted} {deployed} {awaited}");
+        for (facts, verdict) in table {
+            let (booted, deployed, reboot_awaited, given_up, passed_by) = facts;
+            let evidence = Evidence { booted, deployed, reboot_awaited, given_up, passed_by };
+            assert_eq!(judge(evidence), verdict, "{evidence:?}");
         }
     }
 }

@@ -171,8 +171,12 @@ impl Working<'_> {
         let mut installed = Installed::load(state)?;
         installed.current = self.agent.facts(&trust::names(&self.agent.settings))?.current;
         let correlation_id = report.correlation_id.clone();
-        installed.pending =
-            Some(Pending { target: target.clone(), since: self.agent.now()?, correlation_id });
+        installed.pending = Some(Pending {
+            target: target.clone(),
+            since: self.agent.now()?,
+            correlation_id,
+            passed_by: false,
+        });
         installed.save(state)?;
         self.agent.bootloader.arm()?;
         content.deploy(target)?;

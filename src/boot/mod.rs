@@ -12,8 +12,8 @@ use crate::config::{RollbackMode, Settings};
 pub struct BootState {
     /// Whether the running boot is on trial.
     pub trial: bool,
-    /// Whether the bootloader chose the rollback deployment.
-    pub rolled_back: bool,
+    /// Whether the bootloader gave the newest deployment up. `None`: it keeps no record of that.
+    pub rolled_back: Option<bool>,
     /// The variables behind it, for a person.
     pub variables: Vec<(String, String)>,
 }

@@ -78,10 +78,14 @@ impl Bootloader for Uboot {
 
     fn state(&self) -> Result<BootState, BootError> {
         let variables = self.read()?;
-        let is_one = |name: &str| variables.get(name).is_some_and(|v| v == "1");
+        let number = |name: &str| variables.get(name).and_then(|v| v.parse::<u32>().ok());
+        let is_one = |name: &str| number(name) == Some(1);
+        // Boards without a counting script go back by `altbootcmd`, and leave only the count behind.
+        let counted_out =
+            number("bootcount").zip(number("bootlimit")).is_some_and(|(count, limit)| count > limit);
         Ok(BootState {
             trial: is_one("upgrade_available"),
-            rolled_back: is_one("rollback"),
+            rolled_back: Some(is_one("rollback") || counted_out),
             variables: variables.into_iter().collect(),
         })
     }

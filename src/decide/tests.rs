@@ -99,8 +99,12 @@ fn a_flashed_device_is_recognised_by_what_the_metadata_calls_its_commit() {
 #[test]
 fn nothing_is_started_while_something_is_pending() {
     let mut facts = facts(2);
-    facts.installed.pending =
-        Some(Pending { target: target(3).record(), since: 0, correlation_id: String::new() });
+    facts.installed.pending = Some(Pending {
+        target: target(3).record(),
+        since: 0,
+        correlation_id: String::new(),
+        passed_by: false,
+    });
     let plan = decide(&facts, &[target(4)], Request::Named("4"));
     assert!(matches!(plan, Plan::Stay(Stay::Pending(_))), "{plan:?}");
 }
@@ -153,7 +157,8 @@ fn by_the_rules_of_aktualizr_lite() {
         facts
     };
     let mut pending = facts(2);
-    let record = Pending { target: target(3).record(), since: 0, correlation_id: String::new() };
+    let record =
+        Pending { target: target(3).record(), since: 0, correlation_id: String::new(), passed_by: false };
     pending.installed.pending = Some(record);
     let mut gone_bad = known_bad(facts(3), 3);
     let alone = gone_bad.clone();

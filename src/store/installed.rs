@@ -28,6 +28,9 @@ pub struct Pending {
     pub since: i64,
     /// Identifies this update in events and logs.
     pub correlation_id: String,
+    /// A boot came up with the earlier system although the bootloader had not given this one up.
+    #[serde(default)]
+    pub passed_by: bool,
 }
 
 /// A Target that was installed and did not come up.
@@ -113,7 +116,8 @@ mod tests {
     }
 
     fn with_pending(name: &str) -> Installed {
-        let pending = Pending { target: target(name), since: 5, correlation_id: "c".into() };
+        let pending =
+            Pending { target: target(name), since: 5, correlation_id: "c".into(), passed_by: false };
         Installed { current: Some(target("a")), pending: Some(pending), ..Installed::default() }
     }
 
