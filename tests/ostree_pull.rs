@@ -4,9 +4,12 @@
 mod ostree_common;
 
 use std::fs;
+use std::process::Command;
 
-use ostree_common::{Device, Server, run, text};
-use rust_ota::payload::ostree::{FolderSource, Progress, PullOptions, plan, pull};
+use ostree_common::{Device, Server, noise, run, text};
+use rust_ota::payload::ostree::{
+    Booted, FolderSource, OstreeError, OstreeSettings, Progress, PullOptions, Sysroot, plan, pull,
+};
 
 #[test]
 fn every_kind_of_object_arrives_as_it_was() {
@@ -101,7 +104,55 @@ fn what_was_lost_is_fetched_again() {
     let lost = server.object(&commit, "/usr/share/large");
     let lost = lost.strip_prefix(server.repo()).unwrap().with_extension("file");
     fs::remove_file(device.repo().join(lost)).unwrap();
+    assert!(matches!(sysroot.verify(&commit), Err(OstreeError::NotPulled { .. })));
     let report = pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(report.objects, 1);
+    sysroot.verify(&commit).unwrap();
     device.fsck();
+}
+
+#[test]
+fn what_changed_on_the_disk_is_found() {
+    let (server, device) = (Server::new(), Device::new());
+    let commit = server.commit();
+    let (source, sysroot) = (FolderSource::new(server.repo()), device.open());
+    pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    let object = server.object(&commit, "/usr/etc/default.conf");
+    let object = object.strip_prefix(server.repo()).unwrap().with_extension("file");
+    fs::write(device.repo().join(&object), "changed").unwrap();
+    assert!(matches!(sysroot.verify(&commit), Err(OstreeError::Checksum { .. })));
+}
+
+/// The other half of `memory_does_not_grow_with_a_file`: runs in a process of its own, which prints its peak.
+#[test]
+#[ignore = "a helper process of another test"]
+fn pull_and_print_peak() {
+    let get = |name| std::env::var(name).unwrap();
+    let settings = OstreeSettings { path: get("DEVICE").into(), os: None, booted: Booted::Index(0) };
+    let sysroot = Sysroot::open(&settings).unwrap();
+    let source = FolderSource::new(get("SERVER"));
+    pull(&sysroot, &source, &get("COMMIT"), &PullOptions::default(), &mut |_| {}).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    println!("peak {}", peak.trim());
+}
+
+#[test]
+fn memory_does_not_grow_with_a_file() {
+    let peak = |megabytes: usize| {
+        let (server, device) = (Server::new(), Device::new());
+        server.write("usr/share/file", noise(megabytes << 20, 5));
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "pull_and_print_peak", "--nocapture"])
+            .env("DEVICE", device.root())
+            .env("SERVER", server.repo())
+            .env("COMMIT", server.commit())
+            .output()
+            .unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let peak = output.lines().find_map(|l| l.split_once("peak ")).expect("a peak").1;
+        peak.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let (small, large) = (peak(1), peak(40));
+    assert!(large < small + 8 * 1024, "{small} kB for 1 MB, {large} kB for 40 MB");
 }

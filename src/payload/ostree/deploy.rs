@@ -37,6 +37,9 @@ impl Sysroot {
     /// After the bootloader went back: the running system becomes first again, and what stood before it goes,
     /// except where pinned. Does nothing where the running system is first.
     ///
+    /// Only to be called when it is known that the bootloader went back: a new deployment that waits for its
+    /// first boot looks the same.
+    ///
     /// Returns the commits that were removed.
     pub fn put_in_order(&self) -> Result<Vec<String>, OstreeError> {
         let _lock = self.lock()?;

@@ -118,6 +118,11 @@ pub(super) struct Walk {
 }
 
 impl Walk {
+    /// All that was visited.
+    pub fn seen(&self) -> impl Iterator<Item = &ObjectId> {
+        self.seen.iter()
+    }
+
     /// Visits objects, and all below those that are here. Returns the ones that are not here, each only once.
     pub fn visit(&mut self, repo: &::ostree::Repo, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, OstreeError> {
         let mut wanted = Vec::new();

@@ -10,6 +10,7 @@ use ::ostree::{RepoCommitState, gio, glib};
 
 use super::error::OstreeError;
 use super::object::ObjectId;
+use super::plan::Walk;
 
 /// Local ref that keeps a pulled commit from being pruned before it is deployed.
 pub(super) const KEEP_REF: &str = "rust-ota/pulled";
@@ -130,6 +131,23 @@ impl Sysroot {
         Ok(state == RepoCommitState::NORMAL)
     }
 
+    /// Reads all objects of a commit and checks their hashes. Takes as long as reading the whole system does.
+    pub fn verify(&self, commit: &str) -> Result<(), OstreeError> {
+        if !self.repo_has(commit)? {
+            return Err(OstreeError::NotPulled { commit: commit.to_string() });
+        }
+        let repo = self.repo();
+        let mut walk = Walk::default();
+        if !walk.visit(&repo, vec![ObjectId::commit(commit)?])?.is_empty() {
+            return Err(OstreeError::NotPulled { commit: commit.to_string() });
+        }
+        for id in walk.seen() {
+            repo.fsck_object(id.ostree_type(), &id.hex(), gio::Cancellable::NONE)
+                .map_err(|e| OstreeError::Checksum { object: *id, reason: e.message().to_string() })?;
+        }
+        Ok(())
+    }
+
     /// Where the repository is.
     pub fn repo_path(&self) -> Result<PathBuf, OstreeError> {
         let path = self.repo().path();
@@ -195,8 +213,7 @@ impl Sysroot {
             return Err(OstreeError::Busy { path: path.clone() });
         }
         let lock = SysrootLock { sysroot: &self.inner };
-        // Making it writable may have unloaded it.
-        self.inner.load(gio::Cancellable::NONE).map_err(|e| OstreeError::sysroot(path, e))?;
+        // Making it writable may have unloaded it, and others may have changed it before.
         self.reload()?;
         Ok(lock)
     }

@@ -51,8 +51,10 @@ impl Body {
 pub fn run(shared: &Shared<'_>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Some((job, permit)) = shared.jobs.pop() {
+        let begun = Instant::now();
         match Fetch::new(shared, &mut buffer, &job, permit).run() {
             Ok(body) => {
+                shared.fetch_time.add(begun.elapsed());
                 if !hand_over(shared, job, body) {
                     return;
                 }

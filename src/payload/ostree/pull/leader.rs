@@ -14,9 +14,9 @@ use super::fetcher::{self, Body, Fetched};
 use super::jobs::{Job, Jobs};
 use super::queue::Queue;
 use super::retry::Retry;
-use super::shared::{Event, Parts, Shared};
+use super::shared::{Event, Parts, Shared, Spent};
 use super::transaction::recover;
-use super::{LARGE_AT_ONCE, Progress, PullOptions, PullReport, writer};
+use super::{LARGE_AT_ONCE, Progress, PullOptions, PullReport, QUEUED, writer};
 use crate::payload::ostree::error::OstreeError;
 use crate::payload::ostree::object::ObjectId;
 use crate::payload::ostree::parse::{self, ObjectSize};
@@ -174,10 +174,12 @@ impl Start {
             sizes: &sizes,
             parts: &self.parts,
             jobs: Arc::new(Jobs::new(LARGE_AT_ONCE)),
-            fetched: Queue::new(32),
+            fetched: Queue::new(QUEUED),
             events: sender,
             bytes: AtomicU64::new(self.progress.bytes_done),
             retries: AtomicU64::new(0),
+            fetch_time: Spent::default(),
+            write_time: Spent::default(),
             stop: AtomicBool::new(false),
         };
         let mut leader = Leader {
@@ -217,15 +219,21 @@ impl<'a> Leader<'a, '_> {
         events: &Receiver<Event>,
     ) -> Result<(), OstreeError> {
         let shared = self.shared;
-        let writers: Vec<_> = (0..writers()).map(|_| scope.spawn(move || writer::run(shared))).collect();
-        let mut result = self.begin(id, commit, root);
+        let mut writers = Vec::new();
+        let mut result = Ok(());
+        for _ in 0..writer_count() {
+            match thread::Builder::new().spawn_scoped(scope, move || writer::run(shared)) {
+                Ok(writer) => writers.push(writer),
+                Err(_) if !writers.is_empty() => break,
+                Err(error) => result = Err(OstreeError::repo("starting a thread to write", error)),
+            }
+        }
+        result = result.and_then(|()| self.begin(id, commit, root));
         while result.is_ok() && self.outstanding > 0 {
-            self.start_fetchers(scope);
-            result = match events.recv_timeout(Duration::from_millis(100)) {
-                Ok(event) => self.handle(event),
-                Err(_) => Ok(()),
-            };
-            result = result.and_then(|()| self.check_stop());
+            result = self
+                .start_fetchers(scope)
+                .and_then(|()| self.handle_all(events))
+                .and_then(|()| self.check_stop());
             self.tell_progress();
         }
         shared.stop.store(result.is_err(), Ordering::Relaxed);
@@ -260,6 +268,17 @@ impl<'a> Leader<'a, '_> {
         Ok(())
     }
 
+    /// Waits for news and handles all that there is. While there are jobs enough, it is better to let news
+    /// gather than to be woken for each.
+    fn handle_all(&mut self, events: &Receiver<Event>) -> Result<(), OstreeError> {
+        if self.shared.jobs.waiting() > self.fetchers {
+            thread::sleep(Duration::from_millis(1));
+        } else if let Ok(event) = events.recv_timeout(Duration::from_millis(100)) {
+            self.handle(event)?;
+        }
+        events.try_iter().try_for_each(|event| self.handle(event))
+    }
+
     fn handle(&mut self, event: Event) -> Result<(), OstreeError> {
         match event {
             Event::Named(ids) => self.want(ids)?,
@@ -273,20 +292,34 @@ impl<'a> Leader<'a, '_> {
         Ok(())
     }
 
-    /// More fetchers help only while somebody waits for what they bring.
-    fn start_fetchers<'s>(&mut self, scope: &'s Scope<'s, 'a>) {
-        const FIRST: usize = 4;
+    fn start_fetchers<'s>(&mut self, scope: &'s Scope<'s, 'a>) -> Result<(), OstreeError> {
         let shared = self.shared;
-        let most = shared.options.jobs.max(1);
-        let waiting = shared.jobs.waiting();
-        if waiting == 0 || self.fetchers >= most || (self.fetchers >= FIRST && !shared.fetched.is_empty()) {
-            return;
-        }
-        let more = waiting.min(self.fetchers.max(FIRST)).min(most - self.fetchers);
+        let more = self.wanted_fetchers().saturating_sub(self.fetchers).min(shared.jobs.waiting());
         for _ in 0..more {
-            scope.spawn(move || fetcher::run(shared));
-            self.fetchers += 1;
+            match thread::Builder::new().spawn_scoped(scope, move || fetcher::run(shared)) {
+                Ok(_) => self.fetchers += 1,
+                // A limit of the service or the system: those that there are do the work.
+                Err(_) if self.fetchers > 0 => break,
+                Err(error) => return Err(OstreeError::repo("starting a thread to fetch", error)),
+            }
         }
+        Ok(())
+    }
+
+    /// As many as bring objects a little faster than the writers take them: few for a near server, all that are
+    /// allowed for a far one.
+    fn wanted_fetchers(&self) -> usize {
+        const FIRST: usize = 4;
+        let most = self.shared.options.jobs.max(1);
+        let (fetched, fetching) = self.shared.fetch_time.get();
+        let (written, writing) = self.shared.write_time.get();
+        // The first object of each fetcher took a connection too, so at least a second one is awaited.
+        if written == 0 || fetched < 2 * self.fetchers as u64 {
+            return most.min(FIRST.max(self.fetchers));
+        }
+        let ratio =
+            (fetching.as_secs_f64() / fetched as f64) / (writing.as_secs_f64() / written as f64).max(1e-6);
+        most.min(FIRST.max((ratio * writer_count() as f64 * 1.5) as usize))
     }
 
     fn check_stop(&self) -> Result<(), OstreeError> {
@@ -313,6 +346,6 @@ impl<'a> Leader<'a, '_> {
 }
 
 /// Unpacking and hashing keep one processor each busy; each writer costs a sync at the end.
-fn writers() -> usize {
+fn writer_count() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get()).clamp(1, 4)
 }

@@ -13,6 +13,10 @@
 //! What survives: a part of a large object, byte for byte; an object, once its transaction is committed (after
 //! 128 MiB or a minute) or, when only the process was killed, at once. A commit is complete when its
 //! `.commitpartial` marker is gone: it is made before the commit object, and removed after the last sync.
+//!
+//! Static deltas have their place between the leader's `Start::new` and its `run`: their parts, fetched as other
+//! bodies are, applied by `static_delta_execute_offline`. The walk then finds nothing missing; after a delta that
+//! was broken or did not help it finds what is missing, and that is the way back to objects.
 
 mod fetcher;
 mod jobs;
@@ -33,7 +37,9 @@ pub use leader::pull;
 use super::object::Limits;
 
 /// Up to this many bytes an object is kept in memory until it is written; longer ones become part files.
-pub(super) const IN_MEMORY: u64 = 256 << 10;
+pub(super) const IN_MEMORY: u64 = 128 << 10;
+/// Objects that may wait for a writer. With `jobs`, and the size above, this bounds the memory of a pull.
+const QUEUED: usize = 16;
 /// Objects over this size are fetched only a few at a time.
 pub(super) const LARGE: u64 = 1 << 20;
 /// How many.

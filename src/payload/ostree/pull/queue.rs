@@ -59,11 +59,6 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether those who take are waiting, or soon will.
-    pub fn is_empty(&self) -> bool {
-        lock(&self.state).items.is_empty()
-    }
-
     /// Nothing more is taken in; what is there is still handed out.
     pub fn close(&self) {
         lock(&self.state).closed = true;

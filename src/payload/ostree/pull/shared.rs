@@ -33,8 +33,29 @@ pub struct Shared<'a> {
     /// Bytes that came, without repetitions.
     pub bytes: AtomicU64,
     pub retries: AtomicU64,
+    pub fetch_time: Spent,
+    pub write_time: Spent,
     /// Set when one thread failed.
     pub stop: AtomicBool,
+}
+
+/// Time that went into a number of objects.
+#[derive(Debug, Default)]
+pub struct Spent {
+    objects: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Spent {
+    pub fn add(&self, time: Duration) {
+        self.nanos.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        self.objects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> (u64, Duration) {
+        let nanos = Duration::from_nanos(self.nanos.load(Ordering::Relaxed));
+        (self.objects.load(Ordering::Relaxed), nanos)
+    }
 }
 
 /// What the threads tell the one that leads the pull.

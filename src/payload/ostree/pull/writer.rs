@@ -32,10 +32,12 @@ pub fn run(shared: &Shared<'_>) -> Result<(), OstreeError> {
     let (mut since, mut bytes) = (Instant::now(), 0);
     while let Some(fetched) = shared.fetched.pop() {
         bytes += fetched.body.length();
+        let begun = Instant::now();
         if let Err(error) = write_one(shared, &repo, fetched) {
             shared.send(Event::Failed(error));
             break;
         }
+        shared.write_time.add(begun.elapsed());
         if bytes > BATCH_BYTES || since.elapsed() > BATCH_TIME {
             transaction.commit()?;
             transaction = Transaction::begin(&repo)?;
