@@ -121,6 +121,9 @@ impl Http {
             .user_agent(concat!("rust-ota/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .max_response_header_size(64 * 1024)
+            // For each open connection; a download has many. A reply's head has to fit into the first.
+            .input_buffer_size(64 * 1024)
+            .output_buffer_size(16 * 1024)
             .max_idle_connections(settings.idle_connections)
             .max_idle_connections_per_host(settings.idle_connections)
             .timeout_resolve(Some(settings.connect_timeout))
