@@ -372,7 +372,8 @@ fn pull_in_a_process() {
         booted: rust_ota::payload::ostree::Booted::Index(0),
     };
     let sysroot = rust_ota::payload::ostree::Sysroot::open(&settings).unwrap();
-    pull(&sysroot, &source(&get("URL")), &get("COMMIT"), &options(), &mut |_| {}).unwrap();
+    let few = PullOptions { jobs: 4, ..options() };
+    pull(&sysroot, &source(&get("URL")), &get("COMMIT"), &few, &mut |_| {}).unwrap();
 }
 
 #[test]
@@ -411,9 +412,9 @@ fn a_killed_pull_goes_on() {
     let honest = HttpServer::new(server.repo());
     try_pull(&device, &honest.url(), &commit).unwrap();
     again += honest.requests().iter().filter(|r| seen.contains(&r.path)).count();
-    // Only what was between the server and libostree when the process died may come again.
-    assert!(again <= 6 * (48 + 32), "{again} requests were made again");
-    assert!(again < seen.len() * 2);
+    println!("{} objects, {again} requests made again", seen.len());
+    // Only what was between the server and libostree when the process died: four fetchers, and those that wait.
+    assert!(again <= 5 * 12, "{again} requests were made again");
     device.fsck();
 }
 
