@@ -66,6 +66,11 @@ impl<'b> Envelope<'b> {
         &self.signed
     }
 
+    /// The same, giving back the memory of the canonical form: for a role that is large.
+    pub(super) fn into_signed(self) -> Cow<'b, str> {
+        self.signed
+    }
+
     /// Checks that a threshold of distinct keys signed (5.3.4, 5.4.2, 5.5.3, 5.6.3). `signer` is for the message.
     ///
     /// Key ids that are not of the role are passed over before any mathematics; a key that has

@@ -15,6 +15,8 @@ struct Server {
     log: Vec<String>,
     broken: Option<&'static str>,
     not_modified: bool,
+    /// Says "unchanged" to everything.
+    lazy: bool,
 }
 
 impl Fetch for Server {
@@ -23,7 +25,7 @@ impl Fetch for Server {
         if self.broken.is_some_and(|broken| request.path.ends_with(broken)) {
             return Err("503".into());
         }
-        if self.not_modified && request.path == "timestamp.json" {
+        if self.lazy || self.not_modified && request.path == "timestamp.json" {
             return Ok(Fetched::NotModified);
         }
         let Some(bytes) = self.files.get(&request.path) else {
@@ -188,6 +190,30 @@ fn unchanged_means_nothing_without_a_stored_file() {
     world.server.not_modified = true;
     assert!(matches!(world.run(), Err(RefreshError::Rejected(_))));
     assert_eq!(world.writes(), "");
+}
+
+#[test]
+fn unchanged_is_no_answer_to_the_question_for_the_next_root() {
+    let mut world = World::new(Profile::Tuf);
+    world.run().unwrap();
+    world.server.lazy = true;
+    assert!(matches!(world.run(), Err(RefreshError::Unasked { path }) if path == "2.root.json"));
+    assert_eq!(world.requests(), "2.root.json");
+}
+
+#[test]
+fn an_expired_root_ends_the_run_before_the_timestamp() {
+    let mut world = World::new(Profile::Tuf);
+    world.repo.bump("root");
+    world.repo.role("root")["expires"] = json!(BEFORE);
+    world.serve();
+    assert!(
+        matches!(world.run(), Err(RefreshError::Rejected(r)) if matches!(r.reason, Reason::Expired { .. }))
+    );
+    assert_eq!(
+        (world.requests().as_str(), world.writes().as_str()),
+        ("2.root.json 3.root.json", "+root.json")
+    );
 }
 
 #[test]

@@ -165,6 +165,11 @@ fn hash_bins_share_the_targets() {
         repo.update(&["targets", &name]);
         let mut trusted = repo.trust();
         assert_eq!(search(&repo, &mut trusted, target).unwrap().found, Some(name.clone()));
+        let delegations = &trusted.top_targets().unwrap().role.delegations;
+        assert!(delegations.signers(&name).is_some());
+        for foreign in ["bin-+1", "bin-00000", "bin-00001", "bin-g", "bin", "bon-1"] {
+            assert!(delegations.signers(foreign).is_none(), "{foreign}");
+        }
         for foreign in ["bin", "bin-", &format!("{name}0"), "bin-g", &format!("bin-{:x}", 1u64 << bits)] {
             let result = trusted.update_delegated("targets", foreign, repo.file(&name), NOW);
             assert!(result.is_err(), "{foreign}");
@@ -277,6 +282,19 @@ fn a_role_that_the_snapshot_does_not_list_is_not_used() {
     let mut trusted = without.trust();
     assert_reason!(trusted.update_delegated("targets", "A", repo.file("A"), NOW), Reason::NotListed { .. });
     assert_reason!(trusted.delegated_request("A"), Reason::NotListed { .. });
+}
+
+#[test]
+fn a_delegated_role_needs_a_current_snapshot() {
+    let mut repo = graph(Profile::Tuf, &[("targets", "A", false)]);
+    let mut trusted = repo.trust();
+    let old = repo.file("A");
+    repo.update(&["A"]);
+    trusted.update_timestamp(repo.file("timestamp"), NOW).unwrap();
+    for bytes in [old, repo.file("A")] {
+        let rejection = trusted.update_delegated("targets", "A", bytes, NOW).unwrap_err();
+        assert_eq!(rejection.file, "snapshot.json");
+    }
 }
 
 #[test]

@@ -122,6 +122,16 @@ fn same_timestamp_bytes_are_unchanged_until_they_expire() {
 }
 
 #[test]
+fn of_two_timestamps_of_one_version_the_one_that_stays_must_be_fresh() {
+    let mut repo = Repo::new(Profile::Tuf);
+    repo.role("timestamp")["expires"] = json!("2027-01-01T00:00:00Z");
+    let mut trusted = repo.trust();
+    repo.role("timestamp")["expires"] = json!("2030-01-01T00:00:00Z");
+    let later = Time::parse("2027-01-01T00:00:00Z").unwrap();
+    assert_reason!(trusted.update_timestamp(repo.file("timestamp"), later), Reason::Expired { .. });
+}
+
+#[test]
 fn listed_snapshot_version_never_falls() {
     for profile in PROFILES {
         let (mut repo, mut trusted) = warm(profile);
@@ -244,9 +254,21 @@ fn nothing_expired_is_taken() {
             let (mut repo, mut trusted) = warm(profile);
             repo.role(name)["expires"] = json!(BEFORE);
             repo.update(&["targets"]);
-            assert_reason!(repo.refresh(&mut trusted), Reason::Expired { .. });
-            let document = |version| trusted.targets_role("targets").unwrap().role.header.version == version;
-            assert!(document(1));
+            let rejection = repo.refresh(&mut trusted).unwrap_err();
+            assert_eq!(rejection.file, format!("{name}.json"));
+            assert!(matches!(rejection.reason, Reason::Expired { .. }));
+            let versions = [
+                trusted.timestamp().unwrap().role.header.version,
+                trusted.snapshot().unwrap().role.header.version,
+                trusted.top_targets().unwrap().role.header.version,
+            ];
+            // What came before the expired file is taken, the file is not.
+            let expected = match name {
+                "timestamp" => [1, 1, 1],
+                "snapshot" => [2, 1, 1],
+                _ => [2, 2, 1],
+            };
+            assert_eq!(versions, expected, "{name}");
         }
     }
 }
@@ -350,8 +372,31 @@ fn a_snapshot_of_another_cycle_vouches_for_nothing() {
 }
 
 #[test]
+fn targets_of_the_listed_version_with_another_hash_are_not_current() {
+    for profile in PROFILES {
+        let (mut repo, mut trusted) = warm(profile);
+        // The publisher signs other content under the same version, and lists its hash.
+        repo.role("targets")["x"] = json!(1);
+        repo.update(&[]);
+        trusted.update_timestamp(repo.file("timestamp"), NOW).unwrap();
+        trusted.update_snapshot(repo.file("snapshot"), NOW).unwrap();
+        assert!(!trusted.targets_are_current(NOW));
+        assert_reason!(trusted.check(NOW), Reason::LengthMismatch { .. });
+        trusted.update_targets(repo.file("targets"), NOW).unwrap();
+        assert!(trusted.targets_are_current(NOW));
+    }
+}
+
+#[test]
 fn sizes_are_limited() {
-    let (repo, _) = warm(Profile::Tuf);
+    let (mut repo, _) = warm(Profile::Tuf);
+    let limits = crate::tuf::Limits { root_bytes: repo.file("root").len() as u64, ..Default::default() };
+    let mut small = crate::tuf::TrustedMetadata::new(repo.file("root"), Profile::Tuf, limits).unwrap();
+    let first = repo.clone();
+    repo.bump("root");
+    repo.role("root")["x"] = json!("more");
+    assert_reason!(small.update_root(repo.file("root")), Reason::TooLarge { .. });
+    let repo = first;
     let limits = crate::tuf::Limits { root_bytes: 10, ..Default::default() };
     let first = crate::tuf::TrustedMetadata::new(repo.file("root"), Profile::Tuf, limits);
     assert_reason!(first, Reason::TooLarge { limit: 10, .. });

@@ -101,7 +101,7 @@ impl TrustedMetadata {
         let envelope = Envelope::open(bytes, self.profile, &self.limits)?;
         envelope.check_listed("snapshot.json", listed)?;
         envelope.verify(&format!("the role {name}"), signers)?;
-        let role = Targets::parse(envelope.signed(), self.profile, &self.limits)?;
+        let role = Targets::parse(&envelope.into_signed(), self.profile, &self.limits)?;
         check_listed_version("snapshot.json", listed, role.header.version)?;
         role.header.check_expiry(now)?;
         Ok(Read { role, listed: listed.clone() })
