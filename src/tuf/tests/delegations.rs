@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::assert_reason;
 use crate::tuf::testing::{BEFORE, Key, NOW, Repo};
-use crate::tuf::{Limits, Profile, Reason, Rejection, Search, Step, TrustedMetadata, to_hex};
+use crate::tuf::{Limits, Profile, Reason, Rejection, Search, Step, Time, TrustedMetadata, to_hex};
 
 /// What a search did.
 #[derive(Debug, PartialEq)]
@@ -327,6 +327,19 @@ fn a_delegated_role_of_an_older_snapshot_is_fetched_again() {
     repo.update(&["A"]);
     repo.refresh(&mut trusted).unwrap();
     assert_eq!(search(&repo, &mut trusted, "x").unwrap().visited, ["A"]);
+}
+
+#[test]
+fn a_delegated_role_that_expires_while_it_is_kept_is_not_used() {
+    let mut repo = graph(Profile::Tuf, &[("targets", "A", false)]);
+    repo.role("A")["expires"] = json!("2027-01-01T00:00:00Z");
+    repo.add_target("A", "x", b"");
+    repo.update(&["A"]);
+    let mut trusted = repo.trust();
+    assert!(search(&repo, &mut trusted, "x").unwrap().found.is_some());
+    let later = Time::parse("2027-01-01T00:00:00Z").unwrap();
+    assert!(matches!(Search::new("x", later).step(&trusted), Ok(Step::Need { .. })));
+    assert_reason!(trusted.update_delegated("targets", "A", repo.file("A"), later), Reason::Expired { .. });
 }
 
 #[test]
