@@ -127,7 +127,7 @@ impl Settings {
             reboot_command: m.words("bootloader", "reboot_command", "/sbin/reboot"),
             auto_reboot: m.switch("rust_ota", "auto_reboot", true)?,
             fw_env_config: m.path("rust_ota", "fw_env_config"),
-            pull_jobs: m.number("rust_ota", "pull_jobs", 24)?.clamp(1, 128) as usize,
+            pull_jobs: m.number("rust_ota", "pull_jobs", 48)?.clamp(1, 128) as usize,
             deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
             reboot_sentinel: run_dir
                 .join(m.text("bootloader", "reboot_sentinel_name").as_deref().unwrap_or("need_reboot")),
