@@ -75,8 +75,13 @@ class Story:
         return self._undone(self.releases.hangs("D", DEADLINE_OF_D), 4, "B")
 
     @once
-    def e_is_taken(self):
+    def d_is_left_alone(self):
         self.d_is_undone()
+        return self._polls(3)
+
+    @once
+    def e_is_taken(self):
+        self.d_is_left_alone()
         self.server.publish(self.releases.repo, self.releases.good("E"), 5)
         self.device.wait_up("E")
         return client.status(self.device)
@@ -146,6 +151,10 @@ def test_b_a_commit_that_never_reaches_its_target_is_rolled_back_by_the_bootload
     assert undone["starts"] == LIMIT_OF_D + 1
     assert "device-4 did not come up" in undone["said"]
     assert [bad["target"]["name"] for bad in undone["status"]["known_bad"]] == ["device-3", "device-4"]
+
+
+def test_b_the_commit_that_never_reaches_its_target_is_not_tried_again(story):
+    assert story.d_is_left_alone() == {"fetched": 0, "starts": 0}
 
 
 def test_c_a_newer_commit_is_taken_after_that(story):
