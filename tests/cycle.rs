@@ -5,6 +5,8 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use common::World;
 
@@ -248,14 +250,22 @@ fn expired_metadata_and_older_metadata_are_refused() {
 fn the_daemon_updates_and_ends_cleanly_when_told_to() {
     let world = World::new("daemon");
     let second = world.release(2);
-    let mut daemon = world.client(&["daemon", "--interval", "3600"]).spawn().unwrap();
+    let mut daemon = world.client(&["daemon", "--interval", "1"]).spawn().unwrap();
     let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
     while world.deployments()[0] != second {
         assert!(std::time::Instant::now() < until, "the daemon did not update");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     world.run("kill", &[&daemon.id().to_string()]);
-    assert!(daemon.wait().unwrap().success(), "SIGTERM ends the wait at once, with 0");
+    assert!(daemon.wait().unwrap().success());
+
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 1\n");
+    let mut command = world.client(&["daemon", "--interval", "3600"]);
+    let mut daemon = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(daemon.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("waits for a reboot")));
+    world.run("kill", &[&daemon.id().to_string()]);
+    assert!(daemon.wait().unwrap().success(), "SIGTERM ends the wait of an hour at once, with 0");
     world.reboot_into(0);
     world.ota(&["finalize"]).expect(0);
 }

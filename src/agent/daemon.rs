@@ -21,6 +21,9 @@ pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
     notify("READY=1");
     let mut failures: u32 = 0;
     let mut finalized = false;
+    if !once && agent.nothing_to_judge() {
+        wait(&bell, first_pause(agent.settings().polling_sec, random()));
+    }
     while !agent.stopping() {
         match turn(agent, &mut finalized) {
             Ok(Turn::Stay) => failures = 0,
@@ -126,6 +129,15 @@ fn pause(interval: u64, failures: u32, random: u32) -> Duration {
     base.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }
 
+/// The wait before the first check, as if the daemon had been running all along: when power returns to ten thousand
+/// devices, the server sees the same rate from the first second on (the remaining time of a pause that runs already,
+/// for pauses between half and one and a half of the interval). Pure: the randomness comes in.
+fn first_pause(interval: u64, random: u32) -> Duration {
+    let share = f64::from(random) / f64::from(u32::MAX);
+    let factor = if share < 0.5 { share } else { 1.5 - (2.0 * (1.0 - share)).sqrt() };
+    Duration::from_secs(interval.max(1)).mul_f64(factor)
+}
+
 fn random() -> u32 {
     let mut bytes = [0; 4];
     // The generator of the TLS provider; if the kernel has none yet, every device waits the middle.
@@ -159,5 +171,33 @@ mod tests {
         assert_eq!(seconds(1, u32::MAX / 2), 599);
         assert_eq!(seconds(4, 0), seconds(40, 0), "the limit holds whatever the count");
         assert!(pause(0, 0, 0) > Duration::ZERO, "never a busy loop");
+    }
+
+    #[test]
+    fn ten_thousand_devices_that_get_power_together_spread_their_checks() {
+        let mut state: u32 = 1;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        // Checks in each ten seconds of the first hour, with an interval of 300 s.
+        let mut checks = [0u32; 360];
+        for _ in 0..10_000 {
+            let mut at = first_pause(300, random());
+            while let Some(count) = checks.get_mut(at.as_secs() as usize / 10) {
+                *count += 1;
+                at += pause(300, 0, random());
+            }
+        }
+        let (most, mean) = (checks.iter().max().unwrap(), checks.iter().sum::<u32>() / 360);
+        assert!(mean > 300 && *most < mean * 13 / 10, "most {most}, mean {mean}");
+    }
+
+    #[test]
+    fn the_first_pause_has_the_bounds_of_the_others() {
+        assert_eq!(first_pause(300, 0), Duration::ZERO);
+        assert_eq!(first_pause(300, u32::MAX).as_secs(), 450);
     }
 }

@@ -145,6 +145,11 @@ impl Agent {
         }))
     }
 
+    /// Whether this boot needs no judgement: nothing is pending, and so nobody waits for a report of it.
+    pub(super) fn nothing_to_judge(&self) -> bool {
+        Installed::load(&self.settings.state).is_ok_and(|installed| installed.pending.is_none())
+    }
+
     /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.
     pub fn deadline(&self) -> Result<Outcome, AgentError> {
         let content = self.content()?;
