@@ -23,6 +23,7 @@ install -m644 "$ssh/host_key.pub" "$tree/etc/ssh/ssh_host_ed25519_key.pub"
 install -m644 "$ssh/key.pub" "$tree/etc/ssh/authorized_keys"
 systemctl --root "$tree" --quiet enable ssh.service bed-network.service bed-ready.service
 systemctl --root "$tree" --quiet mask $(grep -v "^#" "$here/masked-units") 2>/dev/null
+mkdir -p "$tree/etc/systemd/system-generators"
 for generator in $(grep -v "^#" "$here/masked-generators"); do ln -s /dev/null "$tree/etc/systemd/system-generators/$generator"; done
 
 # What OSTree wants of a tree: /etc as defaults in /usr/etc, everything that changes in /var, the rest links.
