@@ -10,6 +10,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod decide;
+pub mod device;
 pub mod gateway;
 pub mod payload;
 pub mod store;

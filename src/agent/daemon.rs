@@ -15,17 +15,26 @@ use crate::store::StoreError;
 /// The longest wait after repeated errors, as a multiple of the polling interval.
 const MOST_BACKOFF: u32 = 16;
 
-/// Runs the loop; ends with 0 when told to (SIGTERM, SIGINT), after a reboot was ordered, or `once` it would wait.
+/// Polls by the rules of the newest Target, or by those of a Director. Ends with 0 when told to (SIGTERM, SIGINT), after a reboot was ordered, or `once` it would wait.
 pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
+    let mut finalized = false;
+    poll(agent, once, &mut || turn(agent, &mut finalized))
+}
+
+/// Runs the loop over one kind of turn.
+pub(super) fn poll(
+    agent: &Agent,
+    once: bool,
+    turn: &mut dyn FnMut() -> Result<Turn, AgentError>,
+) -> Result<u8, AgentError> {
     let bell = stop_on_signals(agent)?;
     notify("READY=1");
     let mut failures: u32 = 0;
-    let mut finalized = false;
     if !once && agent.nothing_to_judge() {
         wait(&bell, first_pause(agent.settings().polling_sec, random()));
     }
     while !agent.stopping() {
-        match turn(agent, &mut finalized) {
+        match turn() {
             Ok(Turn::Stay) => failures = 0,
             Ok(Turn::Reboot) => {
                 notify("STOPPING=1");
@@ -53,7 +62,7 @@ pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
 
 /// A signal sets the flag that ends a download soon, and rings the bell that ends a wait at once. A deployment that
 /// is being written is finished first.
-fn stop_on_signals(agent: &Agent) -> Result<UnixStream, AgentError> {
+pub(super) fn stop_on_signals(agent: &Agent) -> Result<UnixStream, AgentError> {
     let register = || {
         let (bell, rope) = UnixStream::pair()?;
         for signal in [SIGTERM, SIGINT] {
@@ -74,8 +83,11 @@ fn wait(mut bell: &UnixStream, time: Duration) {
     }
 }
 
-enum Turn {
+/// What a turn of the loop came to.
+pub(super) enum Turn {
+    /// Wait for the next.
     Stay,
+    /// Reboot, and end.
     Reboot,
 }
 
@@ -148,7 +160,7 @@ fn random() -> u32 {
 }
 
 /// Tells systemd; without it nothing happens. One datagram, so that no library is needed.
-fn notify(state: &str) {
+pub(super) fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let address = match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use crate::boot::BootError;
 use crate::cli::exit;
 use crate::config::ConfigError;
+use crate::device::DeviceError;
 use crate::gateway::HttpError;
 use crate::payload::ostree::OstreeError;
 use crate::store::StoreError;
 
 use super::bundle::BundleError;
 use super::refresh::RefreshError;
+use super::uptane::UptaneError;
 
 /// Why a step ended without its outcome.
 #[derive(Debug)]
@@ -43,6 +45,36 @@ pub enum AgentError {
     },
     /// An offline update was refused.
     Bundle(BundleError),
+    /// A rule of the Uptane cycle was broken, or it could not be gone through.
+    Uptane(Box<UptaneError>),
+    /// This device cannot say who it is.
+    Device(DeviceError),
+    /// A server of the Director's side answered what it should not have.
+    Server {
+        /// The URL that was asked for.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+        /// What the server said, and what to do.
+        reason: String,
+    },
+    /// The Director assigned what an OSTree device cannot install.
+    NotOstree {
+        /// The Target.
+        target: String,
+    },
+    /// A person named a Target on a device that has a Director.
+    Directed {
+        /// The Target.
+        target: String,
+    },
+    /// The configuration names Secondaries, which this client does not drive.
+    Secondaries {
+        /// The file.
+        path: PathBuf,
+        /// What it names.
+        reason: String,
+    },
     /// The kernel did not let signals be caught.
     Signals(std::io::Error),
     /// The reboot command failed.
@@ -59,7 +91,8 @@ impl AgentError {
     pub fn exit_code(&self) -> u8 {
         match self {
             AgentError::Trust(error) => super::trust::exit_code(error),
-            AgentError::Http(_) => exit::FETCH_FAILED,
+            AgentError::Http(_) | AgentError::Server { .. } => exit::FETCH_FAILED,
+            AgentError::Uptane(error) => super::director::exit_code(error),
             AgentError::Content(error) => super::content::exit_code(error),
             AgentError::Bundle(BundleError::Refused { .. }) => exit::BAD_BUNDLE,
             AgentError::Bundle(BundleError::NoContent { .. }) => exit::NO_CONTENT,
@@ -88,6 +121,24 @@ impl fmt::Display for AgentError {
             AgentError::NotDownloaded { target } => {
                 write!(f, "{target} is not on the device, or not all of it: run download first")
             }
+            AgentError::Uptane(e) => e.fmt(f),
+            AgentError::Device(e) => e.fmt(f),
+            AgentError::Server { url, status, reason } => {
+                write!(f, "{url}: the server answered {status}: {reason}")
+            }
+            AgentError::NotOstree { target } => write!(
+                f,
+                "{target} is not an OSTree commit, and this device can install nothing else; assign an OSTree Target"
+            ),
+            AgentError::Directed { target } => write!(
+                f,
+                "{target} cannot be chosen here: the Director says what this device is to have; assign it there"
+            ),
+            AgentError::Secondaries { path, reason } => write!(
+                f,
+                "{}: {reason}; unset uptane.secondary_config_file, or stay with a client that updates Secondaries",
+                path.display()
+            ),
             AgentError::Signals(e) => write!(f, "cannot watch for SIGTERM: {e}"),
             AgentError::Reboot { command, reason } => {
                 write!(f, "the reboot command {command:?} failed: {reason}; check bootloader.reboot_command")
@@ -119,6 +170,18 @@ impl From<HttpError> for AgentError {
 impl From<RefreshError> for AgentError {
     fn from(e: RefreshError) -> AgentError {
         AgentError::Trust(e)
+    }
+}
+
+impl From<UptaneError> for AgentError {
+    fn from(e: UptaneError) -> AgentError {
+        AgentError::Uptane(Box::new(e))
+    }
+}
+
+impl From<DeviceError> for AgentError {
+    fn from(e: DeviceError) -> AgentError {
+        AgentError::Device(e)
     }
 }
 

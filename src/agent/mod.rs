@@ -4,6 +4,7 @@ mod bundle;
 mod callback;
 mod content;
 pub mod daemon;
+pub mod director;
 mod error;
 mod finalize;
 mod link;

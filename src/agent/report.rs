@@ -34,6 +34,17 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Of a Target that a Director assigned; its events carry what the Director gave.
+    pub fn directed(
+        agent: &'a Agent,
+        target: TargetRecord,
+        current: Option<&TargetRecord>,
+        id: Option<&str>,
+    ) -> Report<'a> {
+        let correlation_id = id.unwrap_or_default().to_string();
+        Report { correlation_id, ..Report::new(agent, target, current) }
+    }
+
     pub fn download_starts(&self, reason: &str) {
         self.tell("download-pre", None);
         self.event(Kind::EcuDownloadStarted, None, reason);
@@ -164,6 +175,9 @@ impl Agent {
 
     /// As it is configured, or made up once and kept.
     fn serial(&self) -> Result<String, StoreError> {
+        if let Some(serial) = crate::device::stored_serial(&self.settings) {
+            return Ok(serial);
+        }
         if let Some(serial) = &self.settings.ecu_serial {
             return Ok(serial.clone());
         }

@@ -69,7 +69,20 @@ pub fn verify<'e>(
     ecus: &'e [Ecu],
     now: Time,
 ) -> Result<Bundle<'e>, UptaneError> {
+    verify_noting(director, image, ecus, now, &mut None)
+}
+
+/// The same, and notes the correlation id as soon as the Director's word is verified, so that a report of what went
+/// wrong after that can carry it.
+pub fn verify_noting<'e>(
+    director: &mut Source<'_>,
+    image: &mut Source<'_>,
+    ecus: &'e [Ecu],
+    now: Time,
+    correlation_id: &mut Option<String>,
+) -> Result<Bundle<'e>, UptaneError> {
     let (mode, directed) = ask_director(director, now)?;
+    correlation_id.clone_from(&directed.correlation_id);
     let wanted = assignments(&directed.targets, ecus)?;
     let targets = if wanted.is_empty() { Vec::new() } else { ask_image(image, &wanted, now)? };
     let version = directed.targets.header.version;

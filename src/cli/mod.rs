@@ -1,7 +1,9 @@
 //! What people type and read: one file a personality.
 
+mod aktualizr;
 pub mod argv;
 mod config;
+mod directed;
 pub mod exit;
 mod lite;
 mod native;
@@ -18,6 +20,9 @@ use log::{Level, LevelFilter};
 pub fn main(argv: &[String]) -> u8 {
     if argv.first().is_some_and(|path| Path::new(path).ends_with("aktualizr-lite")) {
         return lite::main(argv);
+    }
+    if argv.first().is_some_and(|path| Path::new(path).ends_with("aktualizr")) {
+        return aktualizr::main(argv);
     }
     if let Some(args) = uptane::called(argv) {
         return uptane::main(&args);

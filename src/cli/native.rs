@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use super::directed::{self, Directed};
 use super::{argv, config, exit, render, start_logging, tuf};
+use crate::agent::director::Depth;
 use crate::agent::{Agent, AgentError, Outcome, Progress, Step};
-use crate::config::{Settings, load};
+use crate::config::{Settings, Trust, load};
 use crate::decide::Request;
 
 /// Keeps this OSTree device up to date: finds the newest Target that is meant for it, fetches it, deploys it, and
@@ -210,6 +212,11 @@ fn with_settings(paths: &[PathBuf], loglevel: Option<u8>, command: Command) -> R
 
 fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
     let agent = Agent::new(settings);
+    if agent.settings().director.trust == Trust::Director
+        && let Some((what, target)) = of_director(&command)
+    {
+        return directed::run(&agent, what, target);
+    }
     match command {
         Command::Check(Check { json }) => {
             let found = agent.locked("check")?.check()?;
@@ -248,6 +255,20 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
         // Handled before an agent was needed.
         Command::Config(_) | Command::Tuf(_) => Ok(exit::OK),
     }
+}
+
+/// What a Director decides about. All else is the same for every device.
+fn of_director(command: &Command) -> Option<(Directed, Option<&str>)> {
+    Some(match command {
+        Command::Check(Check { json: false }) => (Directed::Online(Depth::Check), None),
+        Command::Download(Download { target, dry_run: false }) => {
+            (Directed::Online(Depth::Download), target.as_deref())
+        }
+        Command::Install(Install { target }) => (Directed::Install, target.as_deref()),
+        Command::Update(Update { target }) => (Directed::Online(Depth::Install), target.as_deref()),
+        Command::Daemon(_) => (Directed::Daemon, None),
+        _ => return None,
+    })
 }
 
 fn request(target: &Option<String>) -> Request<'_> {

@@ -1,9 +1,11 @@
 //! What the device is told to be: fragments on disk, merged with the file each value came from, then typed.
 
+mod director;
 mod fragments;
 mod merged;
 mod settings;
 
+pub use director::{DirectorSettings, KeyType, Provisioning, Trust};
 pub use fragments::{Fragment, parse};
 pub use merged::{Merged, Value};
 pub use settings::{Metadata, RollbackMode, Settings};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::director::{DirectorSettings, server};
 use super::{ConfigError, Merged, Value};
 
 /// Which dialect the metadata is written in. A setting, never guessed.
@@ -86,6 +87,8 @@ pub struct Settings {
     pub aklite_lock: PathBuf,
     /// `logger.loglevel`: 0 trace to 5 fatal.
     pub loglevel: u8,
+    /// What only the Director's way of updating needs.
+    pub director: DirectorSettings,
 }
 
 impl Settings {
@@ -97,7 +100,7 @@ impl Settings {
     /// Types and checks the merged values.
     pub fn from_merged(merged: &Merged) -> Result<Settings, ConfigError> {
         let m = Reader(merged);
-        let server = m.url("tls", "server");
+        let server = server(&m)?;
         let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
         let run_dir = m.path("bootloader", "reboot_sentinel_dir");
         let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/var/run/aktualizr-session"));
@@ -136,6 +139,7 @@ impl Settings {
                 .path("rust_ota", "aklite_lock")
                 .unwrap_or_else(|| PathBuf::from("/var/lock/aklite.lock")),
             loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
+            director: DirectorSettings::read(&m, &storage, server.as_deref())?,
             state: storage.join("rust-ota"),
             storage,
             server,
@@ -151,22 +155,22 @@ const ROLLBACK_MODES: [(&str, RollbackMode); 3] = [
 ];
 
 /// Looks values up; an empty one counts as not set.
-struct Reader<'a>(&'a Merged);
+pub(super) struct Reader<'a>(pub(super) &'a Merged);
 
 impl Reader<'_> {
-    fn value(&self, section: &str, key: &str) -> Option<&Value> {
+    pub(super) fn value(&self, section: &str, key: &str) -> Option<&Value> {
         self.0.get(section, key).filter(|v| !v.text.is_empty())
     }
 
-    fn text(&self, section: &str, key: &str) -> Option<String> {
+    pub(super) fn text(&self, section: &str, key: &str) -> Option<String> {
         self.value(section, key).map(|v| v.text.clone())
     }
 
-    fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
         self.text(section, key).map(PathBuf::from)
     }
 
-    fn url(&self, section: &str, key: &str) -> Option<String> {
+    pub(super) fn url(&self, section: &str, key: &str) -> Option<String> {
         self.text(section, key).map(|t| t.trim_end_matches('/').to_string())
     }
 
@@ -185,7 +189,7 @@ impl Reader<'_> {
         value.text.parse().map_err(|_| bad(value, section, key, "a whole number of 0 or more"))
     }
 
-    fn switch(&self, section: &str, key: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(super) fn switch(&self, section: &str, key: &str, default: bool) -> Result<bool, ConfigError> {
         let Some(value) = self.value(section, key) else { return Ok(default) };
         match value.text.as_str() {
             "1" | "true" => Ok(true),
@@ -194,7 +198,7 @@ impl Reader<'_> {
         }
     }
 
-    fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &self,
         section: &str,
         key: &str,
@@ -204,10 +208,12 @@ impl Reader<'_> {
         let Some(value) = self.value(section, key) else { return Ok(default) };
         let found = names.iter().find(|(name, _)| *name == value.text);
         found.map(|(_, t)| *t).ok_or_else(|| {
-            let expected = if section == "bootloader" {
-                "one of none, uboot_generic, uboot_masked"
-            } else {
-                "one of ats, tuf"
+            let expected = match key {
+                "rollback_mode" => "one of none, uboot_generic, uboot_masked",
+                "trust" => "one of director, latest",
+                "key_type" => "one of ED25519, RSA2048, RSA3072, RSA4096",
+                "mode" => "one of DeviceCred, SharedCred, SharedCredReuse",
+                _ => "one of ats, tuf",
             };
             bad(value, section, key, expected)
         })
@@ -240,7 +246,7 @@ impl Reader<'_> {
     }
 }
 
-fn bad(value: &Value, section: &str, key: &str, expected: &'static str) -> ConfigError {
+pub(super) fn bad(value: &Value, section: &str, key: &str, expected: &'static str) -> ConfigError {
     ConfigError::BadValue {
         path: value.file.clone(),
         line: value.line,

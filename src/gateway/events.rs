@@ -64,6 +64,12 @@ impl Event<'_> {
             "targetName": self.target,
             "version": self.version.to_string(),
         });
+        if self.correlation_id.is_empty()
+            && let Some(members) = event.as_object_mut()
+        {
+            // A Director that gave none gets none back.
+            members.remove("correlationId");
+        }
         if let Some(success) = self.success {
             event["success"] = json!(success);
         }

@@ -16,14 +16,22 @@ pub fn common_name(path: &Path) -> Option<String> {
     name_of(path, &COMMON_NAME)
 }
 
+/// The common name of a certificate in DER.
+pub fn common_name_of(certificate: &[u8]) -> Option<String> {
+    name_in(certificate, &COMMON_NAME)
+}
+
 /// Whether the certificate is one of a production device.
 pub fn is_production(path: &Path) -> bool {
     name_of(path, &BUSINESS_CATEGORY).is_some_and(|category| category == "production")
 }
 
 fn name_of(path: &Path, kind: &[u8]) -> Option<String> {
-    let certificate = CertificateDer::from_pem_file(path).ok()?;
-    let (_, certificate, _) = element(&certificate)?;
+    name_in(&CertificateDer::from_pem_file(path).ok()?, kind)
+}
+
+fn name_in(certificate: &[u8], kind: &[u8]) -> Option<String> {
+    let (_, certificate, _) = element(certificate)?;
     let (_, body, _) = element(certificate)?;
     subject_name(subject(body)?, kind)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -19,6 +20,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Writes a secret that was not there before: mode 0600 from its first byte, whatever the umask. A file that is there
+/// already stays, and that is an error.
+pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    make_parent(path)?;
+    let temporary = beside(path, ".tmp");
+    // What a cut left may have another mode.
+    remove(&temporary)?;
+    let create = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::hard_link(&temporary, path)?;
+        fs::remove_file(&temporary)
+    };
+    create().map_err(|e| StoreError::io("create", path, e))?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Makes the folder of a file, if it is not there.

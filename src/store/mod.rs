@@ -1,10 +1,16 @@
 //! What must survive a power cut: atomic files, the installed Targets, unsent events, the lock.
 
 pub mod atomic;
+mod counter;
+mod directed;
+mod ecu;
 mod events;
 mod installed;
 mod lock;
 
+pub use counter::ReportCounter;
+pub use directed::{Assigned, DeviceResult, DirectorState};
+pub use ecu::EcuRecord;
 pub use events::EventQueue;
 pub use installed::{Installed, KnownBad, Pending, TargetRecord};
 pub use lock::Lock;

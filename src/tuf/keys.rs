@@ -82,6 +82,12 @@ struct KeyvalWire {
 }
 
 impl Signers {
+    /// One key by itself, in the ATS dialect: who checks a report knows the key that the ECU registered.
+    pub fn of_key(keyid: &str, key: &RawValue) -> Result<Signers, KeyFault> {
+        let key = PublicKey::read(keyid, key, Profile::Ats)?;
+        Ok(Signers { threshold: 1, keys: BTreeMap::from([(keyid.to_owned(), key)]), faults: Vec::new() })
+    }
+
     /// The key with this id, if it may sign for the role and can be used.
     pub fn key(&self, keyid: &str) -> Option<&PublicKey> {
         self.keys.get(keyid)

@@ -10,6 +10,8 @@ use crate::tuf::{Hashes, TargetInfo};
 pub struct Verified<'e> {
     /// Its name.
     pub target: String,
+    /// `custom.version` as a number, -1 where it has none.
+    pub version: i64,
     /// The ECUs that are to have it.
     pub ecus: Vec<&'e Ecu>,
     /// Its length and every hash that either repository gives.
@@ -46,6 +48,7 @@ pub fn cross_check<'e>(
     check_counter(target, &assignment.ecus, release_counter)?;
     Ok(Verified {
         target: target.to_owned(),
+        version: made.version(),
         ecus: assignment.ecus.clone(),
         info: TargetInfo { length: director.length, hashes, custom: director.custom.clone() },
         uri: ordered.uri().or_else(|| made.uri()),

@@ -44,6 +44,8 @@ pub(super) struct ImageCustom {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Both {
     target_format: Option<String>,
+    /// A number, or one in quotes.
+    version: Option<serde_json::Value>,
     uri: Option<String>,
     pub release_counter: Option<u64>,
 }
@@ -70,6 +72,13 @@ impl Both {
     /// Where the content is, if not in the Image repository.
     pub(super) fn uri(&self) -> Option<String> {
         self.uri.clone().filter(|uri| !uri.is_empty() && uri != PLACEHOLDER)
+    }
+
+    /// The version as a number; -1 where there is none.
+    pub(super) fn version(&self) -> i64 {
+        let version = self.version.as_ref();
+        let number = version.and_then(|v| v.as_i64().or_else(|| v.as_str()?.parse().ok()));
+        number.unwrap_or(-1)
     }
 
     /// Whether it is an OSTree commit: one of both says so, or none says anything and there is nothing to download.

@@ -5,14 +5,23 @@
 //! repository's own rules are in [`crate::tuf`]; the driver is [`crate::agent::uptane`].
 
 mod assignment;
+mod campaign;
 mod class;
 mod cross_check;
 mod custom;
 mod director;
 mod fault;
+mod plan;
+mod report;
 
 pub use assignment::{Assignment, Ecu, Installed, assignments};
+pub use campaign::{Campaign, Consent, campaigns};
 pub use class::Class;
 pub use cross_check::{Verified, cross_check};
 pub use director::{Directed, Floor, Mode, take_targets};
 pub use fault::{Fault, Repository};
+pub use plan::{DirectorPlan, Primary, plan};
+pub use report::{
+    EcuReport, InstallationReport, Registrant, Signature, canonical, ecu_manifest, registration, signed,
+    vehicle_manifest,
+};

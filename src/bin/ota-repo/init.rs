@@ -76,7 +76,8 @@ fn load_given(plan: &Plan) -> Result<Vec<(Role, Key)>, Error> {
     plan.given.iter().map(|(role, path)| Ok((*role, Key::load(path)?))).collect()
 }
 
-fn make_root(plan: &Plan, given: Vec<(Role, Key)>, private: &Path) -> Result<(Keyring, Root), Error> {
+/// Makes the keys of all roles and the root that lists them.
+pub fn make_root(plan: &Plan, given: Vec<(Role, Key)>, private: &Path) -> Result<(Keyring, Root), Error> {
     let profile = plan.settings.profile;
     let mut root = Root {
         head: Head::new(profile, Role::Root),

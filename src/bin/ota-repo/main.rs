@@ -6,6 +6,7 @@
 
 mod cli;
 mod device;
+mod director;
 mod error;
 mod files;
 mod init;

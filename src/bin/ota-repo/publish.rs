@@ -45,7 +45,7 @@ pub struct Signing<'a> {
 }
 
 /// A name in the metadata folder, and what is to be there.
-type File = (String, Vec<u8>);
+pub type File = (String, Vec<u8>);
 
 /// Signs the first version of every role and publishes it.
 pub fn first(dir: &Path, private: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
@@ -96,7 +96,7 @@ pub fn publish(
 
 impl<'a> Signing<'a> {
     /// A root, signed by enough of its own keys and of the one before.
-    fn root(&self, old: &Root, new: &Root) -> Result<File, Error> {
+    pub fn root(&self, old: &Root, new: &Root) -> Result<File, Error> {
         let mut root = new.clone();
         root.head.expires = self.expiry(Role::Root);
         let mut keys = self.keys(Role::Root, new)?;
@@ -106,7 +106,7 @@ impl<'a> Signing<'a> {
     }
 
     /// Targets, snapshot and timestamp, as far as they change, in the order of publication.
-    fn others(&self, before: &Published, root: &Root, change: Change) -> Result<Vec<File>, Error> {
+    pub fn others(&self, before: &Published, root: &Root, change: Change) -> Result<Vec<File>, Error> {
         let mut files = Vec::new();
         let mut snapshot = before.snapshot.clone();
         let mut timestamp = before.timestamp.clone();
@@ -178,7 +178,8 @@ fn write_in_order(folder: &Path, files: &[File]) -> Result<(), Error> {
     Ok(())
 }
 
-fn write_by_exchange(dir: &Path, folder: &Path, files: &[File]) -> Result<(), Error> {
+/// Puts files into a folder, all at once for who reads it. `dir` is the folder above.
+pub fn write_by_exchange(dir: &Path, folder: &Path, files: &[File]) -> Result<(), Error> {
     let next = dir.join(".repo.new");
     if next.exists() {
         fs::remove_dir_all(&next).map_err(Error::io("remove", &next))?;

@@ -170,7 +170,8 @@ pub fn lock(dir: &Path) -> Result<File, Error> {
     Ok(folder)
 }
 
-fn newest_root(folder: &Path) -> Result<Option<u64>, Error> {
+/// The highest version of the roots in a folder.
+pub fn newest_root(folder: &Path) -> Result<Option<u64>, Error> {
     let mut newest = None;
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(None);
@@ -194,7 +195,8 @@ fn listed(folder: &Path, listing: &Listing, role: Role) -> Result<u64, Error> {
     })
 }
 
-fn signed<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+/// The signed part of a document, unchecked.
+pub fn signed<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     parse(path, &files::read(path)?)
 }
 

@@ -155,7 +155,7 @@ fn name(common_name: &str) -> rcgen::DistinguishedName {
 }
 
 /// A device id is a certificate's common name and a folder's name.
-fn check_device(id: &str) -> Result<(), Error> {
+pub fn check_device(id: &str) -> Result<(), Error> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if id.is_empty() || id.len() > 64 || id.starts_with('.') || !id.bytes().all(fits) {
         return Err(Error::option(

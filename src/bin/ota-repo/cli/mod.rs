@@ -1,11 +1,13 @@
 //! The command line: what can be typed, and what `--help` says about it.
 
+mod director;
 mod keys;
 mod publishing;
 mod serving;
 
 use argh::FromArgs;
 
+pub use director::{Director, DirectorCommand};
 pub use keys::{Keys, KeysAdd, KeysCommand, KeysList, KeysRemove, Rotate};
 pub use publishing::{Init, Refresh, Show, Target, TargetAdd, TargetCommand, TargetList, TargetRemove};
 pub use serving::{DeviceConfig, Serve, Tls};
@@ -42,6 +44,7 @@ pub enum Command {
     Keys(Keys),
     Tls(Tls),
     DeviceConfig(DeviceConfig),
+    Director(Director),
     Serve(Serve),
 }
 

@@ -75,6 +75,11 @@ pub struct Serve {
     #[argh(option, arg_name = "FILE")]
     pub client_ca: Option<PathBuf>,
 
+    /// answer as a device gateway too, and keep what devices send as JSON files in this folder (default: DIR.received
+    /// where DIR has a Director)
+    #[argh(option, arg_name = "FOLDER")]
+    pub received: Option<PathBuf>,
+
     /// write one JSON object a request to this file
     #[argh(option, arg_name = "FILE")]
     pub log: Option<PathBuf>,

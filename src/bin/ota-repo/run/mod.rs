@@ -1,5 +1,6 @@
 //! Turns what was typed into what is done, and prints what came of it.
 
+mod director;
 mod keys;
 mod publishing;
 mod serving;
@@ -35,6 +36,7 @@ pub fn run(command: Command) -> Result<(), Error> {
         },
         Command::Tls(args) => serving::tls(&args),
         Command::DeviceConfig(args) => serving::device_config(args),
+        Command::Director(args) => director::run(args.command),
         Command::Serve(args) => serving::serve(args),
     }
 }

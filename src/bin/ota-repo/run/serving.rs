@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{MAX_DAYS, print_json};
 use crate::cli::{DeviceConfig, Serve, Tls};
 use crate::device::{self, Device};
+use crate::director;
 use crate::error::Error;
 use crate::repository::private_folders;
 use crate::serve::{self, TlsFiles};
@@ -44,7 +45,9 @@ pub fn tls(args: &Tls) -> Result<(), Error> {
 
 pub fn serve(args: Serve) -> Result<(), Error> {
     let tls = serve_tls(&args)?;
+    let received = director::received_folder(&args.dir, args.received.as_deref())?;
     serve::serve(&serve::Options {
+        received,
         dir: args.dir,
         listen: args.listen,
         tls,

@@ -43,6 +43,15 @@ impl Answer {
         }
     }
 
+    /// JSON.
+    pub fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self {
+            status,
+            headers: vec![("Content-Type", "application/json".to_string())],
+            body: Body::Bytes(value.to_string().into_bytes()),
+        }
+    }
+
     /// With one more header.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
@@ -72,9 +81,11 @@ fn phrase(status: u16) -> &'static str {
         206 => "Partial Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
         416 => "Range Not Satisfiable",

@@ -13,6 +13,8 @@ use super::{IDLE, Server, tls};
 
 /// A body that nobody wants is read away up to this size, so that the connection can go on.
 const MAX_DRAINED: u64 = 1024 * 1024;
+/// The largest body that a device may send.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 /// How long the end of a connection is waited for.
 const LINGER: Duration = Duration::from_secs(2);
 /// Files are sent in pieces of this size. A smaller one goes out with its head in one write.
@@ -28,13 +30,14 @@ pub fn run(server: &Server, stream: TcpStream, number: u64) {
     }
     match &server.tls {
         None => {
-            let mut connection = Connection::new(server, stream, number, peer);
+            let mut connection = Connection::new(server, stream, number, peer, None);
             connection.serve();
             part(&connection.stream);
         }
         Some(config) => match tls::handshake(config, stream) {
             Ok(stream) => {
-                let mut connection = Connection::new(server, stream, number, peer);
+                let device = tls::device(&stream);
+                let mut connection = Connection::new(server, stream, number, peer, device);
                 connection.serve();
                 connection.stream.conn.send_close_notify();
                 let _ = connection.stream.flush();
@@ -53,6 +56,8 @@ struct Connection<'a, S> {
     stream: S,
     number: u64,
     peer: Option<SocketAddr>,
+    /// The common name of the client's certificate.
+    device: Option<String>,
     /// Bytes that were read and not used yet.
     pending: Vec<u8>,
     /// For files, kept from answer to answer.
@@ -60,15 +65,21 @@ struct Connection<'a, S> {
 }
 
 impl<'a, S: Read + Write> Connection<'a, S> {
-    fn new(server: &'a Server, stream: S, number: u64, peer: Option<SocketAddr>) -> Self {
-        Self { server, stream, number, peer, pending: Vec::new(), piece: Vec::new() }
+    fn new(
+        server: &'a Server,
+        stream: S,
+        number: u64,
+        peer: Option<SocketAddr>,
+        device: Option<String>,
+    ) -> Self {
+        Self { server, stream, number, peer, device, pending: Vec::new(), piece: Vec::new() }
     }
 
     fn serve(&mut self) {
         while let Some(request) = self.next_request() {
             let started = Instant::now();
-            let answer = self.server.site.answer(&request);
-            let keep_alive = request.keep_alive && self.drain(request.body);
+            let (answer, read) = self.answer(&request);
+            let keep_alive = request.keep_alive && (read || self.drain(request.body));
             let head_only = request.method == "HEAD";
             let entry = || Entry {
                 method: &request.method,
@@ -89,6 +100,30 @@ impl<'a, S: Read + Write> Connection<'a, S> {
                 return;
             }
         }
+    }
+
+    /// The answer, and whether the body was read for it.
+    fn answer(&mut self, request: &Request) -> (Answer, bool) {
+        let site = &self.server.site;
+        if !site.wants_body(request) {
+            return (site.answer(request, &[], self.device.as_deref()), false);
+        }
+        match usize::try_from(request.body).ok().filter(|length| *length <= MAX_BODY) {
+            None => (Answer::status(413), false),
+            Some(length) => match self.read(length) {
+                Some(body) => (site.answer(request, &body, self.device.as_deref()), true),
+                None => (Answer::status(400), false),
+            },
+        }
+    }
+
+    fn read(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.pending.len() < length {
+            if self.fill().ok()? == 0 {
+                return None;
+            }
+        }
+        Some(self.pending.drain(..length).collect())
     }
 
     /// The next request, or nothing when the connection is over. A refused request is answered here.

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod files;
+mod gateway;
 mod http;
 mod log;
 mod router;
@@ -34,6 +35,8 @@ pub struct Options {
     pub dir: PathBuf,
     pub listen: String,
     pub tls: Option<TlsFiles>,
+    /// What devices send is kept here; without it there is no device gateway.
+    pub received: Option<PathBuf>,
     /// One JSON object a line goes here.
     pub log: Option<PathBuf>,
     /// No line a request on stderr.
@@ -53,7 +56,7 @@ struct Server {
 pub fn serve(options: &Options) -> Result<(), Error> {
     let tls = options.tls.as_ref().map(TlsFiles::load).transpose()?;
     let server = Arc::new(Server {
-        site: Site::open(&options.dir)?,
+        site: Site::open(&options.dir, options.received.as_deref())?,
         tls,
         log: Log::open(options.log.as_deref(), options.quiet)?,
         connections: AtomicUsize::new(0),

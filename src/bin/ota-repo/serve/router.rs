@@ -1,36 +1,45 @@
 //! Which part of the server answers a path.
-//!
-//! Everything that is not a published file will be an endpoint of the device gateway: its place is [`Site::answer`].
 
 use std::path::{Path, PathBuf};
 
 use super::answer::Answer;
 use super::files;
+use super::gateway::Gateway;
 use super::http::Request;
 use crate::error::Error;
 use crate::repository::metadata_folder;
 use crate::treehub;
 
-/// The published folders.
+/// The published folders, and the device gateway where there is one.
 #[derive(Debug)]
 pub struct Site {
     metadata: PathBuf,
     treehub: PathBuf,
+    gateway: Option<Gateway>,
 }
 
 impl Site {
-    /// The site of a repository.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        let site = Self { metadata: metadata_folder(dir), treehub: treehub::folder(dir) };
+    /// The site of a repository; a gateway where what devices send is to be kept.
+    pub fn open(dir: &Path, received: Option<&Path>) -> Result<Self, Error> {
+        let gateway = received.map(|received| Gateway::open(dir, received)).transpose()?;
+        let site = Self { metadata: metadata_folder(dir), treehub: treehub::folder(dir), gateway };
         if site.metadata.is_dir() { Ok(site) } else { Err(Error::NotARepository { path: dir.to_path_buf() }) }
     }
 
-    /// The answer to a request.
-    pub fn answer(&self, request: &Request) -> Answer {
+    /// Whether the answer depends on the body.
+    pub fn wants_body(&self, request: &Request) -> bool {
+        self.gateway.is_some() && matches!(request.method.as_str(), "PUT" | "POST")
+    }
+
+    /// The answer to a request of a device.
+    pub fn answer(&self, request: &Request, body: &[u8], device: Option<&str>) -> Answer {
         match request.path.split_first() {
             Some((first, rest)) if first == "repo" => files::answer(&self.metadata, rest, request),
             Some((first, rest)) if first == "treehub" => files::answer(&self.treehub, rest, request),
-            _ => Answer::status(404),
+            _ => match &self.gateway {
+                Some(gateway) => gateway.answer(request, body, device),
+                None => Answer::status(404),
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use rust_ota::gateway::identity::common_name_of;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -74,6 +75,11 @@ pub fn handshake(
         }
     }
     Ok(StreamOwned::new(connection, stream))
+}
+
+/// Which device a connection is of: the common name of its certificate.
+pub fn device(stream: &StreamOwned<ServerConnection, TcpStream>) -> Option<String> {
+    common_name_of(stream.conn.peer_certificates()?.first()?)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

@@ -1,0 +1,240 @@
+//! The update cycle: what is assigned is verified, fetched, deployed, and told about.
+
+use super::super::report::Report;
+use super::super::trust::Server;
+use super::super::uptane::{Source, UptaneError, verify_noting};
+use super::super::{AgentError, Outcome, Transfer};
+use super::session::Session;
+use super::trust::{Stored, folder, prepare};
+use super::{Answer, Depth};
+use crate::config::ConfigError;
+use crate::payload::ostree::HttpSource;
+use crate::store::{Assigned, ReportCounter};
+use crate::tuf::{Hashes, Time, from_hex};
+use crate::uptane::{DirectorPlan, Ecu, Installed, Primary, Repository, plan};
+
+/// Longest text about a fault that is reported.
+const MOST_ATTACK: usize = 500;
+
+impl<'a> Session<'a> {
+    /// Asks the servers and goes as far as `depth`.
+    pub fn online(
+        mut self,
+        counter: &mut ReportCounter,
+        depth: Depth,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Answer, AgentError> {
+        let awaiting = self.settle()?;
+        self.register()?;
+        // A Director that does not take a report may still have an update, so this alone ends nothing.
+        if let Err(error) = self.send_manifest(counter) {
+            log::warn!("{error}; the report is sent again with the next check");
+        }
+        self.send_device_data();
+        if let Some(target) = awaiting {
+            log::info!("There are pending updates, no new updates are checked");
+            return Ok(Answer::Awaiting(target));
+        }
+        let told = self.state.clone();
+        let answer = self.verified(true).and_then(|plan| self.carry_out(plan, depth, progress));
+        self.send_device_data();
+        // What this run came to is told now, and not only at the next poll.
+        if (self.state.result != told.result || self.state.attack != told.attack || matches!(answer, Ok(Answer::Adopted(_))))
+            && let Err(error) = self.send_manifest(counter)
+        {
+            log::warn!("{error}; the report is sent again with the next check");
+        }
+        answer
+    }
+
+    /// Installs what was downloaded, without asking anybody.
+    pub fn install_stored(mut self, counter: &mut ReportCounter) -> Result<Answer, AgentError> {
+        if let Some(target) = self.settle()? {
+            return Ok(Answer::Awaiting(target));
+        }
+        let answer = match self.verified(false)? {
+            DirectorPlan::Update { assigned, .. } => self.install(*assigned),
+            plan => self.carry_out(plan, Depth::Check, &mut |_| {}),
+        };
+        // Without a network this ends soon, and all of it waits.
+        if self.state.result.is_some()
+            && let Err(error) = self.send_manifest(counter)
+        {
+            log::info!("{error}; the report is sent with the next check");
+        }
+        self.send_device_data();
+        answer
+    }
+
+    /// Verifies both repositories, from the servers or from what is stored, and decides.
+    fn verified(&mut self, online: bool) -> Result<DirectorPlan, AgentError> {
+        let settings = &self.agent.settings;
+        let ecus = [self.primary()?];
+        let mut correlation = None;
+        let now = Time(self.agent.now()?);
+        for repository in [Repository::Director, Repository::Image] {
+            prepare(settings, repository)?;
+        }
+        let (mut director_folder, mut image_folder) =
+            (folder(settings, Repository::Director), folder(settings, Repository::Image));
+        let trust_first_root = settings.director.trust_first_root;
+        let bundle = if online {
+            let mut director = self.server(settings.director.server.clone())?;
+            let mut image = self.server(settings.repo_server.clone())?;
+            let mut director = Source { fetch: &mut director, persist: &mut director_folder, trust_first_root };
+            let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root };
+            verify_noting(&mut director, &mut image, &ecus, now, &mut correlation)
+        } else {
+            let mut director = Stored(folder(settings, Repository::Director));
+            let mut image = Stored(folder(settings, Repository::Image));
+            if !settings.state.join("trust/director/targets.json").exists() {
+                return Err(AgentError::NotChecked);
+            }
+            let mut director =
+                Source { fetch: &mut director, persist: &mut director_folder, trust_first_root: false };
+            let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root: false };
+            verify_noting(&mut director, &mut image, &ecus, now, &mut correlation)
+        };
+        let bundle = match bundle {
+            Ok(bundle) => bundle,
+            Err(error) => {
+                self.note_fault(&error, correlation.as_deref())?;
+                return Err(error.into());
+            }
+        };
+        let facts = self.agent.facts(&[])?;
+        let primary = Primary {
+            serial: &self.identity.record.serial,
+            booted: facts.booted.as_deref(),
+            current: facts.current.as_ref(),
+        };
+        let assignment = (bundle.correlation_id.as_deref(), bundle.version);
+        let decided = plan(&bundle.targets, assignment, &self.state, primary);
+        if online && self.state.attack.take().is_some() {
+            self.save()?;
+        }
+        Ok(decided)
+    }
+
+    fn server(&self, base: Option<String>) -> Result<Server, AgentError> {
+        let base = base.ok_or(AgentError::Config(ConfigError::Missing {
+            key: "tls.server",
+            purpose: "where updates come from",
+        }))?;
+        Ok(Server { http: self.http()?.clone(), base })
+    }
+
+    /// What this device is, for the checks of an assignment.
+    fn primary(&self) -> Result<Ecu, AgentError> {
+        let facts = self.agent.facts(&[])?;
+        let installed = facts.current.map(|current| Installed {
+            name: current.name,
+            length: 0,
+            hashes: Hashes {
+                sha256: from_hex(&current.commit).and_then(|bytes| bytes.try_into().ok()),
+                sha512: None,
+                other: Vec::new(),
+            },
+        });
+        let serial = self.identity.record.serial.clone();
+        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
+        Ok(Ecu { serial, hardware_id: self.identity.record.hardware_id.clone(), installed, release_counter })
+    }
+
+    /// A broken rule is told to the Director, once for as long as it stays the same. A network that is away is not.
+    fn note_fault(&mut self, error: &UptaneError, correlation: Option<&str>) -> Result<(), AgentError> {
+        let UptaneError::Fault(fault) = error else { return Ok(()) };
+        let text: String = format!("{}: {fault}", fault.class()).chars().take(MOST_ATTACK).collect();
+        if self.state.attack.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        if correlation.is_some() {
+            self.result(correlation, false, "VERIFICATION_FAILED", &text);
+        }
+        self.state.attack = Some(text);
+        self.save()
+    }
+
+    fn carry_out(
+        &mut self,
+        plan: DirectorPlan,
+        depth: Depth,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Answer, AgentError> {
+        let (assigned, uri) = match plan {
+            DirectorPlan::Stay => return Ok(Answer::NoUpdate),
+            DirectorPlan::Failed(assigned) => return Ok(Answer::Failed(assigned.target)),
+            DirectorPlan::NotOstree { target } => return Err(AgentError::NotOstree { target }),
+            DirectorPlan::Update { assigned, uri } => (*assigned, uri),
+        };
+        if depth >= Depth::Download {
+            self.download(&assigned, uri.as_deref(), progress)?;
+        }
+        match depth {
+            Depth::Check => Ok(Answer::Available(assigned.target)),
+            Depth::Download => Ok(Answer::Downloaded(assigned.target)),
+            Depth::Install => self.install(assigned),
+        }
+    }
+
+    fn download(
+        &mut self,
+        assigned: &Assigned,
+        uri: Option<&str>,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
+        let agent = self.agent;
+        let report = self.report_of(assigned)?;
+        report.download_starts("");
+        let server = uri.or(agent.settings.ostree_server.as_deref());
+        let fetched = server
+            .ok_or(AgentError::Config(ConfigError::Missing {
+                key: "tls.server",
+                purpose: "where updates come from",
+            }))
+            .and_then(|server| {
+                let source = HttpSource::new(self.http()?.clone(), server);
+                agent.content()?.fetch(agent, &source, &assigned.target.commit, progress)
+            });
+        report.download_ended(&fetched);
+        if let Err(error) = &fetched
+            && !agent.stopping()
+        {
+            self.result(assigned.correlation_id.as_deref(), false, "DOWNLOAD_FAILED", &error.to_string());
+            self.save()?;
+        }
+        fetched
+    }
+
+    /// The assignment is on disk before the first change, so that whatever this boot or the next one comes to is told.
+    fn install(&mut self, mut assigned: Assigned) -> Result<Answer, AgentError> {
+        self.agent.content()?.must_have(&assigned.target)?;
+        let report = self.report_of(&assigned)?;
+        let installed = crate::store::Installed::load(&self.agent.settings.state)?;
+        assigned.failures = installed.bad(&assigned.target.commit).map_or(0, |bad| bad.count);
+        self.state.installing = Some(assigned.clone());
+        self.save()?;
+        let target = assigned.target.clone();
+        match self.working.install(&target, &report) {
+            Ok(Outcome::Confirmed(_)) => {
+                self.state.installing = None;
+                self.succeeded(assigned, "The assigned version runs already");
+                self.save()?;
+                Ok(Answer::Adopted(target))
+            }
+            Ok(_) => Ok(Answer::Installed(target)),
+            Err(error) => {
+                self.state.installing = None;
+                self.failed(assigned, "INSTALL_FAILED", &error.to_string());
+                self.save()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn report_of(&self, assigned: &Assigned) -> Result<Report<'a>, AgentError> {
+        let current = self.agent.facts(&[])?.current;
+        let id = assigned.correlation_id.as_deref();
+        Ok(Report::directed(self.agent, assigned.target.clone(), current.as_ref(), id))
+    }
+}

@@ -1,0 +1,114 @@
+//! One run under the lock: who this device is, what is on disk, and the connection.
+
+use std::cell::OnceCell;
+
+use super::super::{Agent, AgentError, Outcome, Working};
+use super::secondaries;
+use crate::config::Settings;
+use crate::device::{self, Identity};
+use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::store::{Assigned, DeviceResult, DirectorState, Installed, TargetRecord};
+
+/// The state of a run.
+#[derive(Debug)]
+pub struct Session<'a> {
+    pub agent: &'a Agent,
+    pub working: Working<'a>,
+    pub identity: Identity,
+    pub state: DirectorState,
+    http: OnceCell<Http>,
+}
+
+/// Reads the certificates; connects to nothing.
+pub fn connect(settings: &Settings) -> Result<Http, AgentError> {
+    let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
+    Ok(Http::new(&HttpSettings {
+        ca: settings.ca.clone(),
+        client,
+        idle_connections: settings.pull_jobs,
+        ..HttpSettings::default()
+    })?)
+}
+
+impl<'a> Session<'a> {
+    /// Takes the lock and reads what is there; makes the identity on the first run.
+    pub fn open(agent: &'a Agent, name: &str) -> Result<Session<'a>, AgentError> {
+        let working = agent.locked(name)?;
+        let settings = &agent.settings;
+        secondaries::refuse(settings)?;
+        Ok(Session {
+            identity: device::identity(settings)?,
+            state: DirectorState::load(&settings.state)?,
+            http: OnceCell::new(),
+            working,
+            agent,
+        })
+    }
+
+    /// The connection; certificates are read when it is first needed, since installing needs none.
+    pub fn http(&self) -> Result<&Http, AgentError> {
+        if let Some(http) = self.http.get() {
+            return Ok(http);
+        }
+        let http = connect(&self.agent.settings)?;
+        Ok(self.http.get_or_init(|| http))
+    }
+
+    /// What this boot came to, and what became of an installation. Gives the Target whose reboot is still awaited.
+    ///
+    /// Who finalizes may be another: the unit at boot, or `rust-ota finalize`. So the verdict is read from what is
+    /// remembered, and a power cut between the two changes nothing.
+    pub fn settle(&mut self) -> Result<Option<TargetRecord>, AgentError> {
+        match self.working.finalize()? {
+            Outcome::RebootNeeded(target) => return Ok(Some(target)),
+            Outcome::NothingPending => {}
+            outcome => log::info!("{outcome}"),
+        }
+        let Some(assigned) = self.state.installing.take() else { return Ok(None) };
+        let installed = Installed::load(&self.agent.settings.state)?;
+        let commit = &assigned.target.commit;
+        if installed.current.as_ref().is_some_and(|current| current.commit == *commit) {
+            self.succeeded(assigned, "Successfully booted on new version");
+        } else if let Some(bad) = installed.bad(commit).filter(|bad| bad.count > assigned.failures) {
+            let reason = format!("Wrong version booted: {}", bad.reason);
+            self.failed(assigned, "INSTALL_FAILED", &reason);
+        }
+        // Otherwise it was cut before it was whole, and can be repeated.
+        self.save()?;
+        Ok(None)
+    }
+
+    /// An assignment runs.
+    pub fn succeeded(&mut self, assigned: Assigned, description: &str) {
+        let counter = self.state.release_counters.entry(self.identity.record.serial.clone()).or_default();
+        *counter = assigned.release_counter.max(*counter);
+        self.state.failed.retain(|f| f.target.commit != assigned.target.commit);
+        self.result(assigned.correlation_id.as_deref(), true, "OK", description);
+    }
+
+    /// An assignment came to nothing, and is not tried again.
+    pub fn failed(&mut self, assigned: Assigned, code: &str, description: &str) {
+        self.result(assigned.correlation_id.as_deref(), false, code, description);
+        self.state.fail(assigned);
+    }
+
+    /// Keeps what the Director is to hear. Without an id of the assignment no server knows what a result is about.
+    pub fn result(&mut self, correlation_id: Option<&str>, success: bool, code: &str, description: &str) {
+        let Some(id) = correlation_id else {
+            log::info!("the Director gave the assignment no correlation id, so it is not told: {code}");
+            return;
+        };
+        self.state.result = Some(DeviceResult {
+            correlation_id: id.to_string(),
+            success,
+            code: code.to_string(),
+            description: description.to_string(),
+            ecus: vec![self.identity.record.serial.clone()],
+        });
+    }
+
+    /// Writes what changed.
+    pub fn save(&mut self) -> Result<(), AgentError> {
+        Ok(self.state.save(&self.agent.settings.state)?)
+    }
+}

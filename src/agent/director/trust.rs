@@ -1,0 +1,56 @@
+//! Both repositories of a device: their first roots, where they are kept, and how they are asked without a network.
+
+use super::super::AgentError;
+use super::super::refresh::{self, Fetch, FetchError, Fetched, Persist};
+use super::super::trust::Folder;
+use crate::config::Settings;
+use crate::store::atomic;
+use crate::tuf::{Limits, Profile, Request};
+use crate::uptane::Repository;
+
+/// `<state>/trust/director` or `<state>/trust/image`.
+pub fn folder(settings: &Settings, repository: Repository) -> Folder {
+    let name = match repository {
+        Repository::Director => "director",
+        Repository::Image => "image",
+    };
+    Folder(settings.state.join("trust").join(name))
+}
+
+/// Puts in the first root that came with the image, where nothing is trusted yet. Without one, the first root that a
+/// server sends is taken only if that is configured.
+pub fn prepare(settings: &Settings, repository: Repository) -> Result<(), AgentError> {
+    let mut folder = folder(settings, repository);
+    if folder.read("root.json")?.is_some() {
+        return Ok(());
+    }
+    let places = match repository {
+        Repository::Director => &settings.director.director_roots,
+        Repository::Image => &settings.director.image_roots,
+    };
+    for place in places {
+        if let Some(root) = atomic::read(place)? {
+            refresh::init(&mut folder, root, Profile::Ats, Limits::default())?;
+            return Ok(());
+        }
+    }
+    match places.first() {
+        _ if settings.director.trust_first_root => Ok(()),
+        Some(path) => Err(AgentError::NoRoot { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The metadata of the last check in place of a server: it is verified again as if it had just come.
+pub struct Stored(pub Folder);
+
+impl Fetch for Stored {
+    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
+        // No newer root is known.
+        if request.path.ends_with(".root.json") {
+            return Ok(Fetched::Absent);
+        }
+        let stored = self.0.read(&request.path)?;
+        Ok(stored.map_or(Fetched::Absent, Fetched::Body))
+    }
+}

@@ -1,0 +1,45 @@
+//! The native commands on a device that has a Director.
+
+use super::exit;
+use crate::agent::director::{Answer, Depth, Director, stop_on_signals};
+use crate::agent::{Agent, AgentError, Progress};
+
+/// The native words for what a Director's device can be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directed {
+    /// `check`, `download`, `update`.
+    Online(Depth),
+    /// `install`.
+    Install,
+    /// `daemon`.
+    Daemon,
+}
+
+/// Runs one of them. The Director chooses the Target, so none can be named.
+pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8, AgentError> {
+    if let Some(target) = target {
+        return Err(AgentError::Directed { target: target.to_string() });
+    }
+    let mut director = Director::new(agent);
+    let mut progress = Progress::new();
+    let answer = match command {
+        Directed::Daemon => return director.daemon(),
+        Directed::Online(depth) => {
+            stop_on_signals(agent)?;
+            director.online(depth, &mut |transfer| progress.show(&transfer))?
+        }
+        Directed::Install => director.install()?,
+    };
+    println!("{answer}");
+    Ok(code(&answer))
+}
+
+/// The exit code of an answer.
+pub fn code(answer: &Answer) -> u8 {
+    match answer {
+        Answer::NoUpdate | Answer::Downloaded(_) | Answer::Adopted(_) | Answer::Failed(_) => exit::OK,
+        Answer::Available(_) => exit::NEW_TARGET,
+        Answer::Installed(_) => exit::REBOOT_NEEDED,
+        Answer::Awaiting(_) => exit::PENDING,
+    }
+}

@@ -1,0 +1,208 @@
+//! Settings of a device that is what a Director says.
+
+use std::path::{Path, PathBuf};
+
+use super::settings::{Reader, bad};
+#[cfg(test)]
+use super::Merged;
+use super::ConfigError;
+
+/// Whose word a device takes for what it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The newest Target that it may see: plain TUF, as aktualizr-lite.
+    Latest,
+    /// What the Director assigns to it: Uptane, as aktualizr.
+    Director,
+}
+
+/// Which kind of key signs what the device reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// Made on the device.
+    Ed25519,
+    /// Brought along: nothing in this program makes RSA keys.
+    Rsa,
+}
+
+/// How a device came by its TLS certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provisioning {
+    /// It has one of its own, from the factory.
+    Device,
+    /// It is to get one with a credential that all devices share.
+    Shared,
+}
+
+/// What only the Director's way of updating needs.
+#[derive(Debug, Clone)]
+pub struct DirectorSettings {
+    /// `rust_ota.trust`; where it is not set, see [`Trust`] in docs/aktualizr.md.
+    pub trust: Trust,
+    /// `uptane.director_server`, by default `<tls.server>/director`.
+    pub server: Option<String>,
+    /// `provision.ecu_registration_endpoint`, by default `<tls.server>/director/ecus`.
+    pub registration: Option<String>,
+    /// Where the Director's first root may lie: `rust_ota.director_root`, `<import.base_path>/director/root.json`, the
+    /// image's.
+    pub director_roots: Vec<PathBuf>,
+    /// The same for the Image repository: `rust_ota.root`, `<import.base_path>/repo/root.json`, the image's.
+    pub image_roots: Vec<PathBuf>,
+    /// `rust_ota.trust_first_root`: a device without any root takes the first that it sees, as aktualizr does.
+    pub trust_first_root: bool,
+    /// `uptane.key_type`.
+    pub key_type: KeyType,
+    /// `import.uptane_private_key_path`.
+    pub imported_key: Option<PathBuf>,
+    /// `import.base_path`/`installed_versions`: what a factory put on the device.
+    pub installed_versions: PathBuf,
+    /// `provision.device_id`, where it is not the common name of the certificate.
+    pub device_id: Option<String>,
+    /// `provision.mode`, by `provision.provision_path` where it is not set.
+    pub provisioning: Provisioning,
+    /// `provision.provision_path`.
+    pub credentials: Option<PathBuf>,
+    /// `uptane.secondary_config_file`.
+    pub secondaries: Option<PathBuf>,
+    /// `uptane.force_install_completion`: the daemon reboots by itself.
+    pub reboot: bool,
+    /// `uptane.running_mode`.
+    pub running_mode: Option<String>,
+    /// `pacman.packages_file`.
+    pub packages_file: PathBuf,
+    /// `telemetry.report_network`.
+    pub report_network: bool,
+}
+
+impl DirectorSettings {
+    pub(super) fn read(m: &Reader<'_>, storage: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
+        let base = |suffix: &str| server.map(|s| format!("{s}{suffix}"));
+        let import = m.path("import", "base_path").unwrap_or_else(|| storage.join("import"));
+        let roots = |key, place: &str, shipped: &str| {
+            let own = m.path("rust_ota", key);
+            own.into_iter().chain([import.join(place), PathBuf::from(shipped)]).collect()
+        };
+        let credentials = m.path("provision", "provision_path");
+        Ok(DirectorSettings {
+            trust: trust(m)?,
+            server: m.url("uptane", "director_server").or_else(|| base("/director")),
+            registration: m
+                .url("provision", "ecu_registration_endpoint")
+                .or_else(|| base("/director/ecus")),
+            director_roots: roots("director_root", "director/root.json", "/usr/lib/sota/tuf/director-root.json"),
+            image_roots: roots("root", "repo/root.json", "/usr/lib/sota/tuf/root.json"),
+            trust_first_root: m.switch("rust_ota", "trust_first_root", false)?,
+            key_type: m.choice("uptane", "key_type", KeyType::Ed25519, &KEY_TYPES)?,
+            imported_key: m.path("import", "uptane_private_key_path").map(|p| import.join(p)),
+            installed_versions: import.join("installed_versions"),
+            device_id: m.text("provision", "device_id"),
+            provisioning: provisioning(m, credentials.is_some())?,
+            credentials,
+            secondaries: m.path("uptane", "secondary_config_file"),
+            reboot: m.switch("uptane", "force_install_completion", false)?,
+            running_mode: m.text("uptane", "running_mode"),
+            packages_file: m
+                .path("pacman", "packages_file")
+                .unwrap_or_else(|| PathBuf::from("/usr/package.manifest")),
+            report_network: m.switch("telemetry", "report_network", true)?,
+        })
+    }
+}
+
+const TRUST: [(&str, Trust); 2] = [("director", Trust::Director), ("latest", Trust::Latest)];
+const KEY_TYPES: [(&str, KeyType); 4] = [
+    ("ED25519", KeyType::Ed25519),
+    ("RSA2048", KeyType::Rsa),
+    ("RSA3072", KeyType::Rsa),
+    ("RSA4096", KeyType::Rsa),
+];
+const MODES: [(&str, Provisioning); 3] = [
+    ("DeviceCred", Provisioning::Device),
+    ("SharedCred", Provisioning::Shared),
+    ("SharedCredReuse", Provisioning::Shared),
+];
+
+/// What is configured, or else what the other settings are of: those that only one of the two clients reads.
+fn trust(m: &Reader<'_>) -> Result<Trust, ConfigError> {
+    let set = |keys: &[(&str, &str)]| keys.iter().any(|(section, key)| m.value(section, key).is_some());
+    let guess = if set(&[("uptane", "director_server")]) {
+        Trust::Director
+    } else if set(&[("pacman", "tags"), ("pacman", "compose_apps"), ("rust_ota", "metadata")])
+        || m.text("pacman", "type").as_deref() == Some("ostree+compose_apps")
+    {
+        Trust::Latest
+    } else if set(&[("provision", "provision_path"), ("provision", "mode"), ("tls", "server_url_path")]) {
+        Trust::Director
+    } else {
+        Trust::Latest
+    };
+    m.choice("rust_ota", "trust", guess, &TRUST)
+}
+
+fn provisioning(m: &Reader<'_>, credentials: bool) -> Result<Provisioning, ConfigError> {
+    let default = if credentials { Provisioning::Shared } else { Provisioning::Device };
+    m.choice("provision", "mode", default, &MODES)
+}
+
+/// `tls.server`, or the content of the file that `tls.server_url_path` names. A file that is not there yet is no error:
+/// commands that need no server work without it.
+pub(super) fn server(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
+    if let Some(server) = m.url("tls", "server") {
+        return Ok(Some(server));
+    }
+    let Some(value) = m.value("tls", "server_url_path") else { return Ok(None) };
+    match std::fs::read_to_string(&value.text) {
+        Ok(text) if text.trim().is_empty() => Err(bad(value, "tls", "server_url_path", "a file with a URL in it")),
+        Ok(text) => Ok(Some(text.trim().trim_end_matches('/').to_string())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(ConfigError::unreadable(Path::new(&value.text), e)),
+    }
+}
+
+/// The settings of a configuration by itself.
+#[cfg(test)]
+fn director(merged: &Merged) -> Result<DirectorSettings, ConfigError> {
+    let m = Reader(merged);
+    let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
+    DirectorSettings::read(&m, &storage, server(&m)?.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<DirectorSettings, ConfigError> {
+        let mut merged = Merged::default();
+        merged.apply(Path::new("/etc/sota/conf.d/50.toml"), text)?;
+        director(&merged)
+    }
+
+    #[test]
+    fn whose_word_it_is() {
+        let table = [
+            ("", Trust::Latest),
+            ("[tls]\nserver = https://a\n", Trust::Latest),
+            ("[uptane]\ndirector_server = https://a/director\n[pacman]\ntags = main\n", Trust::Director),
+            ("[provision]\nprovision_path = /var/sota/x.zip\n", Trust::Director),
+            ("[provision]\nmode = DeviceCred\n", Trust::Director),
+            ("[provision]\nmode = DeviceCred\n[pacman]\ntags = main\n", Trust::Latest),
+            ("[provision]\nmode = DeviceCred\n[rust_ota]\nmetadata = tuf\n", Trust::Latest),
+            ("[rust_ota]\ntrust = director\n[pacman]\ntags = main\n", Trust::Director),
+            ("[rust_ota]\ntrust = latest\n[provision]\nmode = DeviceCred\n", Trust::Latest),
+        ];
+        for (text, trust) in table {
+            assert_eq!(read(text).unwrap().trust, trust, "{text}");
+        }
+        assert!(read("[rust_ota]\ntrust = nobody\n").is_err());
+    }
+
+    #[test]
+    fn addresses_follow_from_the_gateway() {
+        let s = read("[tls]\nserver = https://ota.example:8443/\n[uptane]\nkey_type = RSA2048\n").unwrap();
+        assert_eq!(s.server.as_deref(), Some("https://ota.example:8443/director"));
+        assert_eq!(s.registration.as_deref(), Some("https://ota.example:8443/director/ecus"));
+        assert_eq!(s.key_type, KeyType::Rsa);
+        assert!(read("[uptane]\nkey_type = ECDSA\n").is_err());
+        assert!(!s.trust_first_root, "never by default");
+    }
+}

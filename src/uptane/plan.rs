@@ -1,0 +1,125 @@
+//! What a verified assignment means for the Primary. Pure.
+
+use super::cross_check::Verified;
+use crate::store::{Assigned, DirectorState, TargetRecord};
+
+/// What the Primary is and waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Primary<'a> {
+    /// Its serial.
+    pub serial: &'a str,
+    /// The commit that runs.
+    pub booted: Option<&'a str>,
+    /// The Target that runs, where anybody knows.
+    pub current: Option<&'a TargetRecord>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectorPlan {
+    /// Nothing is assigned, or what is assigned runs.
+    Stay,
+    /// What is assigned failed here, and it was not assigned again since.
+    Failed(Assigned),
+    /// It is no OSTree commit, and the Primary can install nothing else.
+    NotOstree {
+        /// The Target's name.
+        target: String,
+    },
+    /// Be this Target.
+    Update {
+        /// What is assigned.
+        assigned: Box<Assigned>,
+        /// Where its objects are, if not on the device's OSTree server.
+        uri: Option<String>,
+    },
+}
+
+/// Decides.
+pub fn plan(
+    targets: &[Verified<'_>],
+    assignment: (Option<&str>, u64),
+    state: &DirectorState,
+    primary: Primary<'_>,
+) -> DirectorPlan {
+    let own = |verified: &&Verified<'_>| verified.ecus.iter().any(|ecu| ecu.serial == primary.serial);
+    let Some(verified) = targets.iter().find(own) else { return DirectorPlan::Stay };
+    let commit = verified.info.hashes.sha256_hex().filter(|_| verified.is_ostree && verified.info.length == 0);
+    let Some(commit) = commit else { return DirectorPlan::NotOstree { target: verified.target.clone() } };
+    let runs = primary.booted == Some(commit.as_str());
+    if runs && primary.current.is_none_or(|current| current.name == verified.target) {
+        return DirectorPlan::Stay;
+    }
+    let assigned = assigned(verified, commit, assignment);
+    // A commit that runs under another name has not failed, whatever was before.
+    if !runs && state.has_failed(&assigned.target.commit, &assigned.assignment) {
+        return DirectorPlan::Failed(assigned);
+    }
+    DirectorPlan::Update { assigned: Box::new(assigned), uri: verified.uri.clone() }
+}
+
+/// Directors give each assignment an id of its own. One that gives none signs a new version for it.
+fn assigned(verified: &Verified<'_>, commit: String, (correlation, version): (Option<&str>, u64)) -> Assigned {
+    Assigned {
+        target: TargetRecord { name: verified.target.clone(), version: verified.version, commit },
+        assignment: correlation.map_or_else(|| format!("version {version}"), str::to_owned),
+        correlation_id: correlation.map(str::to_owned),
+        release_counter: verified.release_counter,
+        failures: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuf::{Hashes, TargetInfo};
+    use crate::uptane::Ecu;
+
+    const COMMIT: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    fn decide(ostree: bool, booted: &str, current: Option<&str>, failed: Option<&str>) -> DirectorPlan {
+        let ecu = Ecu { serial: "S".into(), ..Ecu::default() };
+        let info = TargetInfo {
+            length: 0,
+            hashes: Hashes { sha256: Some([0xAA; 32]), sha512: None, other: vec![] },
+            custom: None,
+        };
+        let verified = Verified {
+            target: "board-2".into(),
+            version: 2,
+            ecus: vec![&ecu],
+            info,
+            uri: None,
+            is_ostree: ostree,
+            release_counter: 0,
+        };
+        let record = |name: &str| TargetRecord { name: name.into(), version: 1, commit: COMMIT.into() };
+        let mut state = DirectorState::default();
+        if let Some(assignment) = failed {
+            state.fail(Assigned {
+                target: record("board-2"),
+                assignment: assignment.into(),
+                correlation_id: None,
+                release_counter: 0,
+                failures: 0,
+            });
+        }
+        let current = current.map(record);
+        let primary = Primary { serial: "S", booted: Some(booted), current: current.as_ref() };
+        plan(&[verified], (Some("c-1"), 5), &state, primary)
+    }
+
+    #[test]
+    fn what_an_assignment_means() {
+        let updates = |plan| matches!(plan, DirectorPlan::Update { .. });
+        assert!(updates(decide(true, "other", None, None)));
+        assert!(updates(decide(true, "other", None, Some("c-0"))), "assigned again since it failed");
+        assert!(matches!(decide(true, "other", None, Some("c-1")), DirectorPlan::Failed(_)));
+        assert_eq!(decide(true, COMMIT, None, None), DirectorPlan::Stay);
+        assert_eq!(decide(true, COMMIT, Some("board-2"), None), DirectorPlan::Stay);
+        assert!(updates(decide(true, COMMIT, Some("board-1"), None)), "the same content by another name");
+        assert!(matches!(decide(false, "other", None, None), DirectorPlan::NotOstree { .. }));
+        let primary = Primary { serial: "S", booted: None, current: None };
+        assert_eq!(plan(&[], (None, 1), &DirectorState::default(), primary), DirectorPlan::Stay);
+    }
+}
