@@ -63,6 +63,11 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
+    /// The device has no certificate, and is to get one with a credential that devices share.
+    SharedCredentials {
+        /// Where the credential is.
+        path: PathBuf,
+    },
     /// A person named a Target on a device that has a Director.
     Directed {
         /// The Target.
@@ -129,6 +134,11 @@ impl fmt::Display for AgentError {
             AgentError::NotOstree { target } => write!(
                 f,
                 "{target} is not an OSTree commit, and this device can install nothing else; assign an OSTree Target"
+            ),
+            AgentError::SharedCredentials { path } => write!(
+                f,
+                "this device has no certificate of its own, and getting one with the shared credential {} is not supported; put root.crt, client.pem and pkey.pem into import.base_path",
+                path.display()
             ),
             AgentError::Directed { target } => write!(
                 f,

@@ -33,6 +33,8 @@ fn in_force(s: &Settings) -> Vec<(&'static str, String)> {
     let path =
         |o: &Option<PathBuf>| o.as_ref().map_or("(not found)".to_string(), |p| p.display().to_string());
     vec![
+        ("what to be", format!("{:?}", s.director.trust).to_lowercase()),
+        ("Director", or_none(&s.director.server)),
         ("metadata from", or_none(&s.repo_server)),
         ("content from", or_none(&s.ostree_server)),
         ("metadata dialect", format!("{:?}", s.metadata).to_lowercase()),

@@ -7,7 +7,12 @@ use crate::agent::{Agent, AgentError, Progress};
 /// The native words for what a Director's device can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directed {
-    /// `check`, `download`, `update`.
+    /// `check`.
+    Check {
+        /// For a program.
+        json: bool,
+    },
+    /// `download`, `update`.
     Online(Depth),
     /// `install`.
     Install,
@@ -24,13 +29,20 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
     let mut progress = Progress::new();
     let answer = match command {
         Directed::Daemon => return director.daemon(),
+        Directed::Check { .. } => {
+            stop_on_signals(agent)?;
+            director.online(Depth::Check, &mut |_| {})?
+        }
         Directed::Online(depth) => {
             stop_on_signals(agent)?;
             director.online(depth, &mut |transfer| progress.show(&transfer))?
         }
         Directed::Install => director.install()?,
     };
-    println!("{answer}");
+    match command {
+        Directed::Check { json: true } => println!("{}", json(&answer)),
+        _ => println!("{answer}"),
+    }
     Ok(code(&answer))
 }
 
@@ -42,4 +54,17 @@ pub fn code(answer: &Answer) -> u8 {
         Answer::Installed(_) => exit::REBOOT_NEEDED,
         Answer::Awaiting(_) => exit::PENDING,
     }
+}
+
+fn json(answer: &Answer) -> serde_json::Value {
+    let (word, target) = match answer {
+        Answer::NoUpdate => ("no-update", None),
+        Answer::Failed(target) => ("failed", Some(target)),
+        Answer::Available(target) => ("available", Some(target)),
+        Answer::Downloaded(target) => ("downloaded", Some(target)),
+        Answer::Installed(target) => ("installed", Some(target)),
+        Answer::Awaiting(target) => ("awaiting-reboot", Some(target)),
+        Answer::Adopted(target) => ("adopted", Some(target)),
+    };
+    serde_json::json!({"answer": word, "target": target})
 }

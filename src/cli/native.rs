@@ -260,7 +260,7 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
 /// What a Director decides about. All else is the same for every device.
 fn of_director(command: &Command) -> Option<(Directed, Option<&str>)> {
     Some(match command {
-        Command::Check(Check { json: false }) => (Directed::Online(Depth::Check), None),
+        Command::Check(Check { json }) => (Directed::Check { json: *json }, None),
         Command::Download(Download { target, dry_run: false }) => {
             (Directed::Online(Depth::Download), target.as_deref())
         }

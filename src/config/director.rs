@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::settings::{Reader, bad};
-#[cfg(test)]
-use super::Merged;
 use super::ConfigError;
+use super::settings::{Reader, bad};
 
 /// Whose word a device takes for what it is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +84,12 @@ impl DirectorSettings {
         Ok(DirectorSettings {
             trust: trust(m)?,
             server: m.url("uptane", "director_server").or_else(|| base("/director")),
-            registration: m
-                .url("provision", "ecu_registration_endpoint")
-                .or_else(|| base("/director/ecus")),
-            director_roots: roots("director_root", "director/root.json", "/usr/lib/sota/tuf/director-root.json"),
+            registration: m.url("provision", "ecu_registration_endpoint").or_else(|| base("/director/ecus")),
+            director_roots: roots(
+                "director_root",
+                "director/root.json",
+                "/usr/lib/sota/tuf/director-root.json",
+            ),
             image_roots: roots("root", "repo/root.json", "/usr/lib/sota/tuf/root.json"),
             trust_first_root: m.switch("rust_ota", "trust_first_root", false)?,
             key_type: m.choice("uptane", "key_type", KeyType::Ed25519, &KEY_TYPES)?,
@@ -152,29 +152,24 @@ pub(super) fn server(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
     }
     let Some(value) = m.value("tls", "server_url_path") else { return Ok(None) };
     match std::fs::read_to_string(&value.text) {
-        Ok(text) if text.trim().is_empty() => Err(bad(value, "tls", "server_url_path", "a file with a URL in it")),
+        Ok(text) if text.trim().is_empty() => {
+            Err(bad(value, "tls", "server_url_path", "a file with a URL in it"))
+        }
         Ok(text) => Ok(Some(text.trim().trim_end_matches('/').to_string())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(ConfigError::unreadable(Path::new(&value.text), e)),
     }
 }
 
-/// The settings of a configuration by itself.
-#[cfg(test)]
-fn director(merged: &Merged) -> Result<DirectorSettings, ConfigError> {
-    let m = Reader(merged);
-    let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
-    DirectorSettings::read(&m, &storage, server(&m)?.as_deref())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Merged, Settings};
     use super::*;
 
     fn read(text: &str) -> Result<DirectorSettings, ConfigError> {
         let mut merged = Merged::default();
         merged.apply(Path::new("/etc/sota/conf.d/50.toml"), text)?;
-        director(&merged)
+        Ok(Settings::from_merged(&merged)?.director)
     }
 
     #[test]

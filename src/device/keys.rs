@@ -30,11 +30,9 @@ enum Private {
 }
 
 /// PKCS#8 of an Ed25519 key without its public half, up to the seed: OpenSSL 3.0 reads no other.
-const ED25519_PKCS8: [u8; 16] =
-    [0x30, 0x2E, 2, 1, 0, 0x30, 5, 6, 3, 0x2B, 0x65, 0x70, 4, 0x22, 4, 0x20];
+const ED25519_PKCS8: [u8; 16] = [0x30, 0x2E, 2, 1, 0, 0x30, 5, 6, 3, 0x2B, 0x65, 0x70, 4, 0x22, 4, 0x20];
 /// `SEQUENCE { OID rsaEncryption, NULL }`, what stands before the key in the usual PEM of a public RSA key.
-const RSA_ALGORITHM: [u8; 15] =
-    [0x30, 0x0D, 6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1, 5, 0];
+const RSA_ALGORITHM: [u8; 15] = [0x30, 0x0D, 6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1, 5, 0];
 
 /// The key of this device: the stored one, one that was brought, or a new one.
 pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
@@ -44,7 +42,8 @@ pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
     }
     let pem = match &settings.director.imported_key {
         Some(brought) => {
-            let missing = || DeviceError::Key { path: brought.clone(), reason: "it is not there".to_string() };
+            let missing =
+                || DeviceError::Key { path: brought.clone(), reason: "it is not there".to_string() };
             let bytes = atomic::read(brought)?.ok_or_else(missing)?;
             EcuKey::read(brought, &bytes)?;
             bytes
@@ -123,7 +122,8 @@ fn parse(bytes: &[u8]) -> Result<EcuKey, String> {
         let key = Ed25519KeyPair::from_seed_and_public_key(seed, public);
         return key.map(EcuKey::ed25519).map_err(|e| e.to_string());
     }
-    let der = PrivateKeyDer::from_pem_slice(bytes).map_err(|_| "neither PEM nor hex of a private key".to_string())?;
+    let der = PrivateKeyDer::from_pem_slice(bytes)
+        .map_err(|_| "neither PEM nor hex of a private key".to_string())?;
     match &der {
         PrivateKeyDer::Pkcs1(der) => {
             RsaKeyPair::from_der(der.secret_pkcs1_der()).map(EcuKey::rsa).map_err(|e| e.to_string())
@@ -131,9 +131,9 @@ fn parse(bytes: &[u8]) -> Result<EcuKey, String> {
         PrivateKeyDer::Pkcs8(der) => {
             let der = der.secret_pkcs8_der();
             let ed25519 = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(EcuKey::ed25519);
-            ed25519.or_else(|_| RsaKeyPair::from_pkcs8(der).map(EcuKey::rsa)).map_err(|e| {
-                format!("neither Ed25519 nor RSA of 2048 to 4096 bits ({e})")
-            })
+            ed25519
+                .or_else(|_| RsaKeyPair::from_pkcs8(der).map(EcuKey::rsa))
+                .map_err(|e| format!("neither Ed25519 nor RSA of 2048 to 4096 bits ({e})"))
         }
         _ => Err("an elliptic curve key; servers of this protocol know Ed25519 and RSA".to_string()),
     }

@@ -58,10 +58,12 @@ fn rsa_keys_are_brought_along() {
     assert!(!without.state.join("ecu.json").exists(), "no serial without a key");
     fs::remove_dir_all(folder).unwrap();
 
-    let (folder, with) =
-        settings("rsa", &format!("{import}[import]\nuptane_private_key_path = key.pem\n"));
+    let (folder, with) = settings("rsa", &format!("{import}[import]\nuptane_private_key_path = key.pem\n"));
     assert!(matches!(identity(&with), Err(DeviceError::Key { .. })), "it is not there");
-    openssl(&folder, &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "import/key.pem"]);
+    openssl(
+        &folder,
+        &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", "import/key.pem"],
+    );
     let rsa = identity(&with).unwrap();
     let public = openssl(&folder, &["pkey", "-in", "import/key.pem", "-pubout"]);
     assert_eq!(rsa.key.public(), String::from_utf8(public).unwrap(), "as OpenSSL writes it");
@@ -76,11 +78,29 @@ fn rsa_keys_are_brought_along() {
     // Signed as the metadata of this dialect is, so the same code must take it.
     let signature = rsa.key.sign(b"{\"a\":1}").unwrap();
     assert_eq!(signature.method, "rsassa-pss");
-    fs::write(folder.join("sig"), base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &signature.sig).unwrap()).unwrap();
+    fs::write(
+        folder.join("sig"),
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &signature.sig).unwrap(),
+    )
+    .unwrap();
     fs::write(folder.join("message"), "{\"a\":1}").unwrap();
     fs::write(folder.join("public.pem"), rsa.key.public()).unwrap();
-    openssl(&folder, &["dgst", "-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32",
-        "-verify", "public.pem", "-signature", "sig", "message"]);
+    openssl(
+        &folder,
+        &[
+            "dgst",
+            "-sha256",
+            "-sigopt",
+            "rsa_padding_mode:pss",
+            "-sigopt",
+            "rsa_pss_saltlen:32",
+            "-verify",
+            "public.pem",
+            "-signature",
+            "sig",
+            "message",
+        ],
+    );
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -97,7 +117,11 @@ fn hex_of_the_other_client_and_keys_of_no_use() {
     // Over the text in quotes, by `printf '"D75A..."' | sha256sum`.
     assert_eq!(own.key.id(), "cb189cfe1530d8f74be62a0ba7304fad8ed41f642164e1dfb155d83156871f48");
     fs::remove_dir_all(&settings.state).unwrap();
-    for (content, why) in [("", "neither"), ("00", "neither"), ("-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n", "elliptic")] {
+    for (content, why) in [
+        ("", "neither"),
+        ("00", "neither"),
+        ("-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----\n", "elliptic"),
+    ] {
         fs::write(folder.join("import/key"), content).unwrap();
         let error = identity(&settings).unwrap_err().to_string();
         assert!(error.contains("import/key") && error.contains(why), "{error}");
@@ -110,7 +134,8 @@ fn hex_of_the_other_client_and_keys_of_no_use() {
 fn names_that_no_server_takes() {
     let (folder, settings) = settings("names", "");
     let long = "x".repeat(201);
-    for (serial, hardware_id) in [(long.as_str(), "board"), ("s", long.as_str()), ("s", ""), ("s\n", "board")] {
+    for (serial, hardware_id) in [(long.as_str(), "board"), ("s", long.as_str()), ("s", ""), ("s\n", "board")]
+    {
         let bad = Settings {
             ecu_serial: Some(serial.to_string()),
             hardware_id: hardware_id.to_string(),
@@ -125,7 +150,8 @@ fn names_that_no_server_takes() {
 fn signatures_are_those_of_the_dialect() {
     let (folder, settings) = settings("sign", "");
     let own = identity(&settings).unwrap();
-    let report = crate::uptane::signed(&serde_json::json!({"b": "é\n", "a": 1}), &|m| own.key.sign(m)).unwrap();
+    let report =
+        crate::uptane::signed(&serde_json::json!({"b": "é\n", "a": 1}), &|m| own.key.sign(m)).unwrap();
     let bytes = serde_json::to_vec(&report).unwrap();
     let limits = crate::tuf::Limits::default();
     Envelope::open(&bytes, crate::tuf::Profile::Ats, &limits).unwrap();

@@ -83,7 +83,8 @@ mod tests {
     fn version_1_of_the_file_reads() {
         let folder = std::env::temp_dir().join(format!("rust-ota-counter-fixture-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::copy("tests/fixtures/store/report-counter.v1.json", folder.join("report-counter.json")).unwrap();
+        std::fs::copy("tests/fixtures/store/report-counter.v1.json", folder.join("report-counter.json"))
+            .unwrap();
         assert_eq!(ReportCounter::of(&folder).take().unwrap(), 512);
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -62,7 +62,8 @@ mod tests {
         assert!(record.registered.is_some() && record.sent.is_none());
         record.save(&folder).unwrap();
         assert_eq!(EcuRecord::load(&folder).unwrap(), Some(record));
-        std::fs::write(folder.join("ecu.json"), "{\"version\": 2, \"serial\": \"\", \"hardware_id\": \"\"}").unwrap();
+        std::fs::write(folder.join("ecu.json"), "{\"version\": 2, \"serial\": \"\", \"hardware_id\": \"\"}")
+            .unwrap();
         assert!(matches!(EcuRecord::load(&folder), Err(StoreError::Newer { version: 2, .. })));
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -75,7 +75,11 @@ struct Note {
 /// The campaigns of a server's answer. An entry that cannot be read is passed over: it must not hide the others.
 pub fn campaigns(body: &[u8]) -> Result<Vec<Campaign>, String> {
     let list: List = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    Ok(list.campaigns.into_iter().filter_map(|entry| serde_json::from_value(entry).ok().and_then(read)).collect())
+    Ok(list
+        .campaigns
+        .into_iter()
+        .filter_map(|entry| serde_json::from_value(entry).ok().and_then(read))
+        .collect())
 }
 
 fn read(wire: Wire) -> Option<Campaign> {

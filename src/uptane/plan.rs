@@ -44,7 +44,8 @@ pub fn plan(
 ) -> DirectorPlan {
     let own = |verified: &&Verified<'_>| verified.ecus.iter().any(|ecu| ecu.serial == primary.serial);
     let Some(verified) = targets.iter().find(own) else { return DirectorPlan::Stay };
-    let commit = verified.info.hashes.sha256_hex().filter(|_| verified.is_ostree && verified.info.length == 0);
+    let commit =
+        verified.info.hashes.sha256_hex().filter(|_| verified.is_ostree && verified.info.length == 0);
     let Some(commit) = commit else { return DirectorPlan::NotOstree { target: verified.target.clone() } };
     let runs = primary.booted == Some(commit.as_str());
     if runs && primary.current.is_none_or(|current| current.name == verified.target) {
@@ -59,7 +60,11 @@ pub fn plan(
 }
 
 /// Directors give each assignment an id of its own. One that gives none signs a new version for it.
-fn assigned(verified: &Verified<'_>, commit: String, (correlation, version): (Option<&str>, u64)) -> Assigned {
+fn assigned(
+    verified: &Verified<'_>,
+    commit: String,
+    (correlation, version): (Option<&str>, u64),
+) -> Assigned {
     Assigned {
         target: TargetRecord { name: verified.target.clone(), version: verified.version, commit },
         assignment: correlation.map_or_else(|| format!("version {version}"), str::to_owned),

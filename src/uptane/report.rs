@@ -118,8 +118,7 @@ pub fn vehicle_manifest<E>(
 }
 
 fn installation(report: &InstallationReport<'_>) -> Value {
-    let result =
-        json!({"success": report.success, "code": report.code, "description": report.description});
+    let result = json!({"success": report.success, "code": report.code, "description": report.description});
     let items: Vec<Value> =
         report.serials.iter().map(|serial| json!({"ecu": serial, "result": result})).collect();
     json!({
@@ -153,14 +152,8 @@ mod tests {
 
     #[test]
     fn as_the_protocol_has_it() {
-        let ecu = EcuReport {
-            serial: "S",
-            filepath: "board-1",
-            length: 0,
-            sha256: "ab",
-            counter: 7,
-            attacks: "",
-        };
+        let ecu =
+            EcuReport { serial: "S", filepath: "board-1", length: 0, sha256: "ab", counter: 7, attacks: "" };
         let own = ecu_manifest(&ecu, &sign).unwrap();
         assert_eq!(
             own["signatures"][0]["sig"],

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-pub use common::{HARDWARE_ID, Run, World};
+pub use common::{Run, World};
 
 /// A device that runs version 1, and a Director that assigns nothing.
 pub fn device(name: &str) -> World {
@@ -73,6 +73,11 @@ pub fn client(world: &World, name: &str, args: &[&str]) -> Command {
     let mut command = Command::new(world.path(name));
     command.args(["-c", &world.path("conf.d")]).args(args).stdin(Stdio::null());
     command
+}
+
+/// After an installation the earlier deployment, the second now, is still the one that runs.
+pub fn still_running_the_old_one(world: &World) {
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 1\n");
 }
 
 /// A file that the server keeps of the device.

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::super::{AgentError, random_id};
-use super::session::connect;
 use super::Director;
+use super::session::connect;
 use crate::config::ConfigError;
 use crate::store::{EventQueue, StoreError};
 use crate::tuf::Time;

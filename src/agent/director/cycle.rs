@@ -39,7 +39,9 @@ impl<'a> Session<'a> {
         let answer = self.verified(true).and_then(|plan| self.carry_out(plan, depth, progress));
         self.send_device_data();
         // What this run came to is told now, and not only at the next poll.
-        if (self.state.result != told.result || self.state.attack != told.attack || matches!(answer, Ok(Answer::Adopted(_))))
+        if (self.state.result != told.result
+            || self.state.attack != told.attack
+            || matches!(answer, Ok(Answer::Adopted(_))))
             && let Err(error) = self.send_manifest(counter)
         {
             log::warn!("{error}; the report is sent again with the next check");
@@ -81,7 +83,8 @@ impl<'a> Session<'a> {
         let bundle = if online {
             let mut director = self.server(settings.director.server.clone())?;
             let mut image = self.server(settings.repo_server.clone())?;
-            let mut director = Source { fetch: &mut director, persist: &mut director_folder, trust_first_root };
+            let mut director =
+                Source { fetch: &mut director, persist: &mut director_folder, trust_first_root };
             let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root };
             verify_noting(&mut director, &mut image, &ecus, now, &mut correlation)
         } else {

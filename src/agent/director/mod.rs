@@ -61,11 +61,7 @@ impl<'a> Director<'a> {
     }
 
     /// Asks the servers, and goes as far as it may: what was withdrawn meanwhile is neither fetched nor installed.
-    pub fn online(
-        &mut self,
-        depth: Depth,
-        progress: &mut dyn FnMut(Transfer),
-    ) -> Result<Answer, AgentError> {
+    pub fn online(&mut self, depth: Depth, progress: &mut dyn FnMut(Transfer)) -> Result<Answer, AgentError> {
         let name = ["check", "download", "update"][depth as usize];
         Session::open(self.agent, name)?.online(&mut self.counter, depth, progress)
     }

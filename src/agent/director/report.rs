@@ -28,12 +28,20 @@ impl Session<'_> {
         }))?;
         let url = format!("{server}/manifest");
         let http = self.http()?.clone();
-        let body = self.manifest(counter.take()?)?;
+        let Some(commit) = self.agent.content()?.current_commit()? else {
+            log::warn!("no OSTree deployment runs here, so there is nothing to report");
+            return Ok(());
+        };
+        let body = self.manifest(&commit, counter.take()?)?;
         let reply = http.send("PUT", &url, "application/json", &body, REPLY_LIMIT)?;
         if !(200..=299).contains(&reply.status) {
             let problem = Problem::read(&reply.body);
             let reason = format!("it did not take the report: {} {}", problem.code, problem.description);
-            return Err(AgentError::Server { url, status: reply.status, reason: reason.trim_end().to_string() });
+            return Err(AgentError::Server {
+                url,
+                status: reply.status,
+                reason: reason.trim_end().to_string(),
+            });
         }
         if self.state.result.take().is_some() {
             self.save()?;
@@ -41,18 +49,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn manifest(&self, counter: u64) -> Result<Vec<u8>, AgentError> {
+    fn manifest(&self, commit: &str, counter: u64) -> Result<Vec<u8>, AgentError> {
         let facts = self.agent.facts(&[])?;
-        let commit = facts.booted.unwrap_or_default();
         let named = facts.current.map(|current| current.name);
-        let name = named.or_else(|| shipped_name(&self.agent.settings.director, &commit));
+        let name = named.or_else(|| shipped_name(&self.agent.settings.director, commit));
         let serial = self.identity.record.serial.clone();
         let sign = |message: &[u8]| self.identity.key.sign(message);
         let own = EcuReport {
             serial: &serial,
             filepath: name.as_deref().unwrap_or(UNKNOWN),
             length: 0,
-            sha256: &commit,
+            sha256: commit,
             counter,
             attacks: self.state.attack.as_deref().unwrap_or_default(),
         };

@@ -178,7 +178,8 @@ impl Director {
     fn open(dir: &Path, keys: &[PathBuf]) -> Result<Self, Error> {
         let held = lock(dir)?;
         let private = private(dir, keys)?;
-        let missing = || Error::option("DIR", "has no Director yet: make one with `ota-repo director init DIR`");
+        let missing =
+            || Error::option("DIR", "has no Director yet: make one with `ota-repo director init DIR`");
         let version = newest_root(&folder(dir))?.ok_or_else(missing)?;
         let settings: Settings = files::read_json(&private.join("settings.json"))?;
         let keyring = Keyring::load(Profile::Ats, &[private])?;

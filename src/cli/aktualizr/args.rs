@@ -170,7 +170,8 @@ mod tests {
             assert_eq!(line(text).unwrap().mode.as_deref(), Some("check"), "{text}");
         }
         assert_eq!(line("").unwrap(), Args::default());
-        let args = line("--tls https://a --loglevel 9 campaign_accept --campaign-id=7 --lock-wait 5").unwrap();
+        let args =
+            line("--tls https://a --loglevel 9 campaign_accept --campaign-id=7 --lock-wait 5").unwrap();
         assert_eq!(args.settings, [("tls", "server", "https://a".to_string())], "cut short");
         assert_eq!((args.loglevel, args.campaign.as_deref(), args.lock_wait), (Some(5), Some("7"), 5));
     }

@@ -127,7 +127,8 @@ fn configured(args: &Args) -> Result<Settings, String> {
 fn started(args: &Args, settings: Settings) -> u8 {
     start_logging(settings.loglevel);
     log::info!("Aktualizr version {} starting", env!("CARGO_PKG_VERSION"));
-    let word = args.mode.as_deref().or(settings.director.running_mode.as_deref()).unwrap_or("full").to_string();
+    let word =
+        args.mode.as_deref().or(settings.director.running_mode.as_deref()).unwrap_or("full").to_string();
     let Some((_, mode)) = MODES.iter().find(|(name, _)| *name == word) else {
         let names: Vec<&str> = MODES.iter().map(|(name, _)| *name).collect();
         log::error!("{word:?} is no running mode; there are {}", names.join(", "));
@@ -213,7 +214,9 @@ fn tell(answer: &Answer, mode: Mode) {
     match (answer, mode) {
         (Answer::NoUpdate, Mode::Install) => log::info!("Requested targets vector is empty. Nothing to do."),
         (Answer::NoUpdate, _) => log::info!("No new updates found in Uptane metadata."),
-        (Answer::Available(_), _) => log::info!("1 new update found in both Director and Image repo metadata."),
+        (Answer::Available(_), _) => {
+            log::info!("1 new update found in both Director and Image repo metadata.")
+        }
         (Answer::Downloaded(_), _) => log::info!("got AllDownloadsComplete event with status: SUCCESS"),
         (Answer::Installed(_), _) => log::info!("got AllInstallsComplete event with status: NEED_COMPLETION"),
         (Answer::Adopted(_), _) => log::info!("got AllInstallsComplete event with status: OK"),

@@ -40,7 +40,11 @@ impl Gateway {
     /// The answer to a device.
     pub fn answer(&self, request: &Request, body: &[u8], device: Option<&str>) -> Answer {
         let Some(device) = device.filter(|device| check_device(device).is_ok()) else {
-            return problem(403, "no_device", "a client certificate with a device id as its common name is needed");
+            return problem(
+                403,
+                "no_device",
+                "a client certificate with a device id as its common name is needed",
+            );
         };
         let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
         let _writing = self.writing.lock();
@@ -63,7 +67,8 @@ impl Gateway {
     }
 
     fn metadata(&self, request: &Request, name: &str, device: &str) -> Answer {
-        let place = if name.ends_with(".root.json") { folder(&self.dir) } else { device_folder(&self.dir, device) };
+        let place =
+            if name.ends_with(".root.json") { folder(&self.dir) } else { device_folder(&self.dir, device) };
         site_files::answer(&place, &[name.to_string()], request)
     }
 
@@ -83,7 +88,11 @@ impl Gateway {
             return Ok(problem(400, "invalid_entity", "the Primary is not among the ECUs"));
         }
         if let Some(ecu) = registration.ecus.iter().find(|ecu| ecu.signers("k").is_none()) {
-            return Ok(problem(400, "invalid_entity", &format!("{}: a key that cannot be used", ecu.ecu_serial)));
+            return Ok(problem(
+                400,
+                "invalid_entity",
+                &format!("{}: a key that cannot be used", ecu.ecu_serial),
+            ));
         }
         let path = self.received.join(device).join("ecus.json");
         if path.exists() {
@@ -189,9 +198,11 @@ fn counter(manifest: &Value) -> Option<u64> {
 fn check_signature(registration: &Registration, serial: &str, manifest: &Value) -> Result<(), String> {
     let ecu = registration.ecus.iter().find(|ecu| ecu.ecu_serial == serial);
     let keyid = manifest["signatures"][0]["keyid"].as_str().unwrap_or_default();
-    let signers = ecu.and_then(|ecu| ecu.signers(keyid)).ok_or_else(|| format!("{serial}: not registered"))?;
+    let signers =
+        ecu.and_then(|ecu| ecu.signers(keyid)).ok_or_else(|| format!("{serial}: not registered"))?;
     let bytes = manifest.to_string();
-    let envelope = Envelope::open(bytes.as_bytes(), Profile::Ats, &Limits::default()).map_err(|e| e.to_string())?;
+    let envelope =
+        Envelope::open(bytes.as_bytes(), Profile::Ats, &Limits::default()).map_err(|e| e.to_string())?;
     envelope.verify(serial, &signers).map_err(|e| e.to_string())
 }
 
