@@ -90,6 +90,11 @@ impl Content {
         Ok(())
     }
 
+    /// Bytes that may be used on the sysroot's volume, and bytes that must stay free.
+    pub fn space(&self) -> Result<(u64, u64), AgentError> {
+        Ok(self.sysroot.space()?)
+    }
+
     pub fn deploy(&self, target: &TargetRecord) -> Result<(), AgentError> {
         Ok(self.sysroot.deploy(&target.commit, &target.name)?)
     }

@@ -6,6 +6,7 @@ mod content;
 pub mod daemon;
 pub mod director;
 mod error;
+mod evidence;
 mod finalize;
 mod link;
 mod outcome;
@@ -13,6 +14,7 @@ mod progress;
 pub mod refresh;
 mod report;
 mod rollback;
+mod roots;
 pub(crate) mod trust;
 pub mod uptane;
 mod working;
@@ -26,9 +28,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use bundle::BundleError;
 pub use content::Transfer;
 pub use error::AgentError;
+pub use evidence::Evidence;
+#[cfg(test)]
+pub(crate) use evidence::hidden;
 pub use link::INITIAL_TARGET;
 pub use outcome::Outcome;
-pub use progress::Progress;
+pub use progress::{Progress, bytes};
 
 use crate::boot::{BootState, Bootloader, bootloader};
 use crate::config::{ConfigError, Settings};
@@ -158,9 +163,9 @@ impl Agent {
     }
 
     /// What the metadata of the last check offers.
-    pub fn stored(&self) -> Result<Found, AgentError> {
+    pub fn stored(&self, request: Request<'_>) -> Result<Found, AgentError> {
         let offered = trust::stored(&self.settings, self.now()?)?;
-        self.found(&offered, Request::Latest)
+        self.found(&offered, request)
     }
 
     /// What a download would fetch, in a sentence; fetches only what describes it.
@@ -260,9 +265,13 @@ impl Agent {
 
     /// Unix seconds, never before this release or the newest metadata that was trusted (a device may have no clock).
     fn now(&self) -> Result<i64, AgentError> {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-        Ok(clock.max(RELEASED))
+        Ok(clock().max(RELEASED).max(trust::floor(&self.settings)))
     }
+}
+
+/// The system's clock in Unix seconds.
+fn clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
 }
 
 /// Unique enough to tell two updates apart; the kernel's own generator.

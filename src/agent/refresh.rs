@@ -181,7 +181,7 @@ impl<'r> Refresh<'r> {
         while roots < self.trusted.limits().roots {
             let request = self.trusted.root_request();
             match self.get(&request)? {
-                Fetched::Body(bytes) => self.take_root(bytes)?,
+                Fetched::Body(bytes) => take_root(self.trusted, self.persist, bytes)?,
                 // Nothing else ends the walk: whoever can drop one reply could hold back a revocation.
                 Fetched::Absent => break,
                 Fetched::NotModified => return Err(RefreshError::Unasked { path: request.path }),
@@ -190,18 +190,6 @@ impl<'r> Refresh<'r> {
         }
         self.trusted.finish_root(self.now)?;
         Ok(roots)
-    }
-
-    fn take_root(&mut self, bytes: Vec<u8>) -> Result<(), RefreshError> {
-        let change = self.trusted.update_root(bytes)?;
-        if change.restart {
-            // 5.3.11. Before the root is stored: a power cut between must not leave the new root beside
-            // roles that nobody would know to be void.
-            self.persist.remove("timestamp.json")?;
-            self.persist.remove("snapshot.json")?;
-        }
-        // 5.3.8.
-        Ok(self.persist.write("root.json", &self.trusted.root().bytes)?)
     }
 
     /// The timestamp (5.4), after the roots.
@@ -289,6 +277,23 @@ impl<'r> Refresh<'r> {
         let fetched = self.fetch.fetch(request);
         fetched.map_err(|source| RefreshError::Fetch { path: request.path.clone(), source })
     }
+}
+
+/// Takes the next root, wherever it came from, and stores it.
+pub(super) fn take_root(
+    trusted: &mut TrustedMetadata,
+    persist: &mut dyn Persist,
+    bytes: Vec<u8>,
+) -> Result<(), RefreshError> {
+    let change = trusted.update_root(bytes)?;
+    if change.restart {
+        // 5.3.11. Before the root is stored: a power cut between must not leave the new root beside
+        // roles that nobody would know to be void.
+        persist.remove("timestamp.json")?;
+        persist.remove("snapshot.json")?;
+    }
+    // 5.3.8.
+    Ok(persist.write("root.json", &trusted.root().bytes)?)
 }
 
 fn store(persist: &mut dyn Persist, name: &str, bytes: &[u8]) -> Result<bool, RefreshError> {

@@ -1,16 +1,20 @@
 //! The trusted metadata of this device: where it is kept, where it comes from, and which Targets it names.
 
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::AgentError;
 use super::bundle::Bundle;
-use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, init, load, restore};
+use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, load, restore};
+use super::roots::start;
 use crate::cli::exit;
 use crate::config::{Metadata, Settings};
 use crate::decide::Target;
 use crate::gateway::Http;
 use crate::store::{StoreError, atomic};
 use crate::tuf::{Class, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
+
+const TIMESTAMP: &str = "timestamp.json";
 
 /// Brings the trusted metadata up to date and gives the Targets that it names, and what is new in words.
 pub fn refresh(
@@ -19,9 +23,12 @@ pub fn refresh(
     now: i64,
 ) -> Result<(Vec<Target>, Option<String>), AgentError> {
     let mut folder = Folder::of(settings);
-    let mut trusted = start(settings, &mut folder)?;
+    let mut trusted = start(settings, &mut folder, profile(settings), Limits::default())?;
     let root = trusted.root().role.header.version;
     let changes = Refresh::new(&mut trusted, fetch, &mut folder, Time(now)).refresh()?;
+    if changes.timestamp {
+        mark_taken(settings, now);
+    }
     let news = (changes.targets || changes.roots > 0).then(|| versions(&trusted, root));
     Ok((targets(&trusted), news))
 }
@@ -52,6 +59,24 @@ pub fn stored(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> 
     Ok(targets(&trusted))
 }
 
+/// What the stored metadata says, expired or not: its Targets, and each role's version and expiry. For a person.
+pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(&'static str, u64, Time)>) {
+    let mut folder = Folder::of(settings);
+    let Ok(mut trusted) = load(&mut folder, profile(settings), Limits::default()) else {
+        return Default::default();
+    };
+    // What is damaged is not shown; that it is damaged is said where it is used.
+    let _ = restore(&mut trusted, &mut folder, Time(0));
+    let roles = [
+        ("root", Some(trusted.root().role.header)),
+        ("timestamp", trusted.timestamp().map(|d| d.role.header)),
+        ("snapshot", trusted.snapshot().map(|d| d.role.header)),
+        ("targets", trusted.top_targets().map(|d| d.role.header)),
+    ];
+    let roles = roles.into_iter().filter_map(|(name, header)| header.map(|h| (name, h.version, h.expires)));
+    (targets(&trusted), roles.collect())
+}
+
 /// Those of the Targets that an offline update is for and has the content of, by the keys of the trusted root.
 pub fn in_bundle(
     settings: &Settings,
@@ -69,14 +94,31 @@ pub fn names(settings: &Settings) -> Vec<Target> {
     stored(settings, 0).unwrap_or_default()
 }
 
-/// The stored root, or on the first run the one that the image ships. There is no trust on first use.
-fn start(settings: &Settings, folder: &mut Folder) -> Result<TrustedMetadata, AgentError> {
-    if folder.read("root.json")?.is_some() {
-        return Ok(load(folder, profile(settings), Limits::default())?);
+/// When the newest timestamp was taken: it had not expired then, so this is no later than its expiry, and no clock
+/// that shows less is right. 0 where none is stored.
+pub fn floor(settings: &Settings) -> i64 {
+    let path = settings.state.join("trust").join(TIMESTAMP);
+    let taken = std::fs::metadata(&path).and_then(|m| m.modified()).ok();
+    let taken = taken.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_secs() as i64);
+    // A file's time is no signed fact: copying can change it. So it is never more than what was signed.
+    let Some(expires) = std::fs::read(&path).ok().and_then(|bytes| expiry(&bytes)) else { return 0 };
+    taken.min(expires.0 - 1)
+}
+
+fn expiry(bytes: &[u8]) -> Option<Time> {
+    let file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    Time::parse(file["signed"]["expires"].as_str()?)
+}
+
+/// A file that was written by a clock that is behind bears the time that was known to be right.
+fn mark_taken(settings: &Settings, now: i64) {
+    let path = settings.state.join("trust").join(TIMESTAMP);
+    let time = UNIX_EPOCH + Duration::from_secs(now.unsigned_abs());
+    let late = std::fs::metadata(&path).and_then(|m| m.modified()).is_ok_and(|t| t < time);
+    let marked = if late { std::fs::File::open(&path).and_then(|f| f.set_modified(time)) } else { Ok(()) };
+    if let Err(error) = marked {
+        log::debug!("{}: its time stays: {error}", path.display());
     }
-    let shipped = atomic::read(&settings.root)?;
-    let shipped = shipped.ok_or_else(|| AgentError::NoRoot { path: settings.root.clone() })?;
-    Ok(init(folder, shipped, profile(settings), Limits::default())?)
 }
 
 fn profile(settings: &Settings) -> Profile {

@@ -5,6 +5,7 @@ pub mod argv;
 mod config;
 mod directed;
 pub mod exit;
+mod explain;
 mod lite;
 mod native;
 mod render;

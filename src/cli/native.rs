@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::directed::{self, Directed};
-use super::{argv, config, exit, render, start_logging, tuf};
+use super::{argv, config, exit, explain, render, start_logging, tuf};
 use crate::agent::director::Depth;
 use crate::agent::{Agent, AgentError, Outcome, Progress, Step};
 use crate::config::{Settings, Trust, load};
@@ -113,7 +113,11 @@ struct List {
 /// why this device does, or does not, update; from the metadata of the last check
 #[derive(FromArgs)]
 #[argh(subcommand, name = "explain")]
-struct Explain {}
+struct Explain {
+    /// name or version of a Target to ask about; the newest where none is given
+    #[argh(positional)]
+    target: Option<String>,
+}
 
 /// forget that a Target failed here, so that it is tried again
 #[derive(FromArgs)]
@@ -224,14 +228,11 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             Ok(render::check_code(&found))
         }
         Command::List(List { json }) => {
-            let found = agent.stored()?;
+            let found = agent.stored(Request::Latest)?;
             print!("{}", if json { render::targets_json(&found) } else { render::targets_text(&found) });
             Ok(exit::OK)
         }
-        Command::Explain(_) => {
-            println!("{}", agent.stored()?.reason);
-            Ok(exit::OK)
-        }
+        Command::Explain(Explain { target }) => Ok(explain::run(&agent, request(&target))),
         Command::Download(Download { target, dry_run: true }) => {
             println!("{}", agent.plan_download(request(&target))?);
             Ok(exit::OK)

@@ -40,7 +40,9 @@ pub struct Settings {
     pub client: Option<(PathBuf, PathBuf)>,
     /// `rust_ota.metadata`.
     pub metadata: Metadata,
-    /// `rust_ota.root`: the trusted root that the image ships.
+    /// `rust_ota.root`: the trusted root that the image ships, or the folder of all that it ships: `root.json`, or
+    /// `N.root.json`, in `ci/` and `prod/` where it ships both. By default `storage.uptane_metadata_path` where that
+    /// is absolute, else /usr/lib/sota/tuf.
     pub root: PathBuf,
     /// `uptane.polling_sec`.
     pub polling_sec: u64,
@@ -115,7 +117,7 @@ impl Settings {
                 "pkey.pem",
             )),
             metadata: m.choice("rust_ota", "metadata", Metadata::Ats, &METADATA)?,
-            root: m.path("rust_ota", "root").unwrap_or_else(|| PathBuf::from("/usr/lib/sota/tuf/root.json")),
+            root: m.path("rust_ota", "root").unwrap_or_else(|| m.shipped_roots()),
             polling_sec: m.number("uptane", "polling_sec", 300)?,
             os: m.text("pacman", "os"),
             sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| PathBuf::from("/")),
@@ -217,6 +219,11 @@ impl Reader<'_> {
             };
             bad(value, section, key, expected)
         })
+    }
+
+    fn shipped_roots(&self) -> PathBuf {
+        let other = self.path("storage", "uptane_metadata_path").filter(|p| p.is_absolute());
+        other.unwrap_or_else(|| PathBuf::from("/usr/lib/sota/tuf"))
     }
 
     fn compose(&self) -> bool {

@@ -17,6 +17,9 @@ use ureq::unversioned::transport::DefaultConnector;
 
 use super::resolver::RememberingResolver;
 
+/// Bytes a second that a document of the largest allowed size must come with.
+const SLOWEST: u64 = 16 * 1024;
+
 /// How to reach a server.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
@@ -32,6 +35,9 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// Longest wait for the head of a reply, and for each further read of its body.
     pub stall_timeout: Duration,
+    /// Longest time for a whole small document; one that may be large gets [`SLOWEST`] besides. Without it a server
+    /// that sends a byte now and then would hold a device for ever.
+    pub total_timeout: Duration,
     /// Connections that are kept open when idle.
     pub idle_connections: usize,
 }
@@ -45,6 +51,7 @@ impl Default for HttpSettings {
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
+            total_timeout: Duration::from_secs(60),
             idle_connections: 4,
         }
     }
@@ -65,6 +72,7 @@ pub struct Http {
     agent: ureq::Agent,
     headers: Vec<(String, String)>,
     plain_http: bool,
+    total_timeout: Duration,
 }
 
 /// A whole reply, whatever its status.
@@ -140,6 +148,7 @@ impl Http {
             ),
             headers: settings.headers.clone(),
             plain_http: settings.plain_http,
+            total_timeout: settings.total_timeout,
         })
     }
 
@@ -160,7 +169,7 @@ impl Http {
             request = request.header("If-None-Match", etag);
         }
         let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
-        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
+        let response = self.run(request, limit).map_err(|e| HttpError::failed(url, e))?;
         read_reply(url, response, limit)
     }
 
@@ -178,7 +187,7 @@ impl Http {
             .header("Content-Type", content_type)
             .body(body)
             .map_err(|e| HttpError::failed(url, e.into()))?;
-        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
+        let response = self.run(request, limit).map_err(|e| HttpError::failed(url, e))?;
         read_reply(url, response, limit)
     }
 
@@ -194,6 +203,16 @@ impl Http {
         let status = response.status().as_u16();
         let body = response.into_body();
         Ok(Stream { status, length: body.content_length(), etag, reader: body.into_reader() })
+    }
+
+    /// With an end to all of it, the body too.
+    fn run<S: ureq::AsSendBody>(
+        &self,
+        request: ureq::http::Request<S>,
+        limit: u64,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let total = self.total_timeout + Duration::from_secs(limit / SLOWEST);
+        self.agent.run(self.agent.configure_request(request).timeout_global(Some(total)).build())
     }
 
     fn request(&self, method: &str, url: &str) -> Result<ureq::http::request::Builder, HttpError> {
@@ -373,3 +392,32 @@ impl fmt::Display for HttpError {
 }
 
 impl std::error::Error for HttpError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    #[test]
+    fn a_document_that_drips_has_an_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/timestamp.json", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
+            // Never a stall, and never the end.
+            while stream.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let total_timeout = Duration::from_millis(400);
+        let http = Http::new(&HttpSettings { plain_http: true, total_timeout, ..HttpSettings::default() });
+        let began = Instant::now();
+        let error = http.unwrap().get(&url, 1000).unwrap_err();
+        assert!(matches!(error, HttpError::Cut { .. } | HttpError::Failed { .. }), "{error}");
+        // Twenty times what it should be: all of the body would take 50 s.
+        assert!(began.elapsed() < Duration::from_secs(20), "{error}");
+    }
+}

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::render::{outcome_code, stay_code};
-use super::{exit, start_logging};
+use super::{exit, explain, start_logging};
 use crate::agent::refresh::RefreshError;
 use crate::agent::{Agent, AgentError, Found, Outcome, Progress, Step, daemon};
 use crate::config::{ConfigError, Merged, Settings, load};
@@ -32,6 +32,7 @@ Commands:
   run         the same as finalize
   rollback    go back to the Target that ran before
   status      what this device is and runs
+  explain     why this device does, or does not, update
 
 Flags:
   -h [ --help ]                print this
@@ -105,7 +106,7 @@ fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
     }
     let by_hand = ["pull", "install", "update"].contains(&command);
     let agent = Agent::new(settings).with_policy(Policy::Lite { by_hand }).with_bundle(args.src_dir.clone());
-    if ["list", "status"].contains(&command) {
+    if ["list", "status", "explain"].contains(&command) {
         return run(&agent, args, command);
     }
     let lock = Lock::take(&agent.settings().aklite_lock, &format!("aktualizr-lite {command}"));
@@ -137,12 +138,16 @@ fn run(agent: &Agent, args: &Args, command: &str) -> Result<u8, AgentError> {
             let found = agent.locked("check")?.check()?;
             Ok(show(agent.settings(), found, args.json, exit::OK))
         }
-        "list" => Ok(show(agent.settings(), agent.stored()?, args.json, exit::OK_CACHED)),
+        "list" => Ok(show(agent.settings(), agent.stored(Request::Latest)?, args.json, exit::OK_CACHED)),
         "pull" => step(agent, Step::Download, args),
         "install" => step(agent, Step::Install, args),
         "update" => step(agent, Step::Update, args),
         "finalize" | "run" => finalize(agent),
         "rollback" => rollback(agent),
+        "explain" => {
+            let wanted = args.target.as_deref().map(args::name_or_version);
+            Ok(explain::run(agent, wanted.as_deref().map_or(Request::Latest, Request::Named)))
+        }
         "status" => status(agent, args.json),
         "daemon" => run_daemon(agent),
         other => {

@@ -48,6 +48,11 @@ impl Space {
         Ok(volume(&self.path)?.free.saturating_sub(self.reserved))
     }
 
+    /// Bytes that must stay free.
+    pub fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
     /// Bytes that the objects will take on the volume, and room for those under way at the same time, which lie
     /// there compressed until they are unpacked: at most `jobs`, and `large_at_once` of those above `large`.
     pub fn needed_for(

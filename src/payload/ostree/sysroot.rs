@@ -11,6 +11,7 @@ use ::ostree::{RepoCommitState, gio, glib};
 use super::error::OstreeError;
 use super::object::ObjectId;
 use super::plan::Walk;
+use super::space::Space;
 
 /// Local ref that keeps a pulled commit from being pruned before it is deployed.
 pub(super) const KEEP_REF: &str = "rust-ota/pulled";
@@ -152,6 +153,12 @@ impl Sysroot {
     pub fn repo_path(&self) -> Result<PathBuf, OstreeError> {
         let path = self.repo().path();
         path.path().ok_or_else(|| OstreeError::repo("opening the repository", "it has no local path"))
+    }
+
+    /// Bytes that may be used on the repository's volume, and bytes that must stay free.
+    pub fn space(&self) -> Result<(u64, u64), OstreeError> {
+        let space = Space::new(&self.repo(), &self.repo_path()?, None)?;
+        Ok((space.available()?, space.reserved()))
     }
 
     /// Forgets a commit that was pulled, wholly or in part, and frees what only it needs.

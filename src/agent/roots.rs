@@ -1,0 +1,102 @@
+//! The roots that an image ships: the anchor of all trust, and the steps after it, so that a device that was long
+//! switched off, or has no network, needs no root from a server.
+
+use std::path::{Path, PathBuf};
+
+use super::AgentError;
+use super::refresh::{Persist, init, load, take_root};
+use crate::config::Settings;
+use crate::gateway::identity::is_production;
+use crate::store::{StoreError, atomic};
+use crate::tuf::{Limits, Profile, TrustedMetadata};
+
+/// A device without a certificate does not know its kind; up to this version both kinds have the same roots.
+const COMMON: u64 = 2;
+
+/// The stored root, or on the first run the one that the image ships, and every newer one that it ships. There is no
+/// trust on first use.
+pub fn start(
+    settings: &Settings,
+    folder: &mut dyn Persist,
+    profile: Profile,
+    limits: Limits,
+) -> Result<TrustedMetadata, AgentError> {
+    let shipped = Shipped::of(settings);
+    let mut trusted = match folder.read("root.json")? {
+        Some(_) => load(folder, profile, limits)?,
+        None => init(folder, shipped.first()?, profile, limits)?,
+    };
+    shipped.advance(&mut trusted, folder)?;
+    Ok(trusted)
+}
+
+/// What the image ships.
+enum Shipped {
+    /// `rust_ota.root` is a file.
+    One(PathBuf),
+    /// A folder with `N.root.json`, used up to some version.
+    Chain(PathBuf, u64),
+}
+
+impl Shipped {
+    fn of(settings: &Settings) -> Shipped {
+        let root = &settings.root;
+        let certificate = settings.client.as_ref().map(|(certificate, _)| certificate.as_path());
+        if !root.is_dir() {
+            return Shipped::One(root.clone());
+        }
+        let has_kinds = ["ci", "prod"].iter().any(|kind| root.join(kind).is_dir());
+        match certificate {
+            _ if root.join("root.json").is_file() => Shipped::One(root.join("root.json")),
+            _ if !has_kinds => Shipped::Chain(root.clone(), u64::MAX),
+            // Never the other kind: its keys sign what was not released.
+            Some(path) => Shipped::Chain(root.join(kind(path)), u64::MAX),
+            None => Shipped::Chain(root.join("ci"), COMMON),
+        }
+    }
+
+    /// The first root; of a chain the one with the lowest version.
+    fn first(&self) -> Result<Vec<u8>, AgentError> {
+        let path = match self {
+            Shipped::One(path) => path.clone(),
+            Shipped::Chain(folder, _) => lowest(folder).unwrap_or_else(|| folder.join("1.root.json")),
+        };
+        let none = || AgentError::NoRoot { path: path.clone() };
+        atomic::read(&path)?.ok_or_else(none)
+    }
+
+    /// Takes every next root of the chain. One that is refused is left to the server's walk, which is not ended by it.
+    fn advance(&self, trusted: &mut TrustedMetadata, folder: &mut dyn Persist) -> Result<(), AgentError> {
+        let Shipped::Chain(chain, last) = self else { return Ok(()) };
+        while trusted.next_root_version() <= *last {
+            let path = chain.join(format!("{}.root.json", trusted.next_root_version()));
+            let bytes = match atomic::read(&path) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(error @ StoreError::Io { .. }) => {
+                    log::warn!("{error}");
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Err(error) = take_root(trusted, folder, bytes) {
+                log::warn!("{}: {error}", path.display());
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(certificate: &Path) -> &'static str {
+    if is_production(certificate) { "prod" } else { "ci" }
+}
+
+fn lowest(folder: &Path) -> Option<PathBuf> {
+    let version = |path: &PathBuf| -> Option<u64> {
+        path.file_name()?.to_str()?.strip_suffix(".root.json")?.parse().ok()
+    };
+    let entries = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let numbered = entries.filter_map(|path| Some((version(&path)?, path)));
+    numbered.min_by_key(|(version, _)| *version).map(|(_, path)| path)
+}

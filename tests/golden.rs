@@ -1,0 +1,97 @@
+//! What the native commands print, as files in tests/golden.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use common::World;
+use serde_json::{Value, json};
+
+/// Compares with `tests/golden/NAME`; commits change with the time of the test, so they have names there.
+fn golden(name: &str, text: &str, commits: &[&str]) {
+    let mut text = text.to_string();
+    for (index, commit) in commits.iter().enumerate() {
+        text = text.replace(commit, &format!("<commit {}>", index + 1));
+    }
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap_or_default(), "{path}; UPDATE_GOLDEN=1 writes it");
+}
+
+/// The same JSON without what is new in each run.
+fn settled(text: &str) -> String {
+    let mut value: Value = serde_json::from_str(text).unwrap();
+    if value["pending"].is_object() {
+        value["pending"]["since"] = json!(0);
+        value["pending"]["correlation_id"] = json!("2-<id>");
+    }
+    for bad in value["known_bad"].as_array_mut().into_iter().flatten() {
+        bad["since"] = json!(0);
+    }
+    format!("{value:#}\n")
+}
+
+/// The answer of `explain` and what is the same in each run.
+fn answer(text: &str) -> String {
+    let times = ["Metadata:", "Clock:", "Free space:"];
+    let lines = text.lines().filter(|l| !times.iter().any(|t| l.starts_with(t)));
+    let line =
+        |l: &str| l.split(" since 2").next().unwrap_or(l).split(", last 2").next().unwrap_or(l).to_string();
+    lines.map(|l| format!("{}\n", line(l))).collect()
+}
+
+#[test]
+fn from_check_to_a_rollback() {
+    let world = World::new("golden");
+    world.ota(&["explain"]).expect(1).says("run check first").says("Metadata:    none is stored");
+    let first = world.deployments()[0].clone();
+    let second = world.release(2);
+    let commits = [first.as_str(), second.as_str()];
+    for command in ["check", "list"] {
+        let code = if command == "check" { 16 } else { 0 };
+        golden("native-check.txt", &world.ota(&[command]).expect(code).stdout, &commits);
+        golden("native-check.json", &world.ota(&[command, "--json"]).expect(code).stdout, &commits);
+    }
+    golden("native-status.txt", &world.ota(&["status"]).expect(0).stdout, &commits);
+    golden("native-status.json", &settled(&world.ota(&["status", "--json"]).expect(0).stdout), &commits);
+    golden("native-explain.txt", &answer(&world.ota(&["explain"]).expect(0).stdout), &commits);
+
+    world.ota(&["update"]).expect(100);
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 1\n");
+    golden("native-status-pending.txt", &world.ota(&["status"]).expect(0).stdout, &commits);
+    let pending = settled(&world.ota(&["status", "--json"]).expect(0).stdout);
+    golden("native-status-pending.json", &pending, &commits);
+    golden("native-explain-pending.txt", &answer(&world.ota(&["explain"]).expect(0).stdout), &commits);
+
+    world.roll_back();
+    world.ota(&["finalize"]).expect(110);
+    world.reboot_into(0);
+    golden("native-status-bad.txt", &world.ota(&["status"]).expect(0).stdout, &commits);
+    golden("native-status-bad.json", &settled(&world.ota(&["status", "--json"]).expect(0).stdout), &commits);
+    golden("native-explain-bad.txt", &answer(&world.ota(&["explain"]).expect(0).stdout), &commits);
+    golden("native-list-bad.json", &world.ota(&["list", "--json"]).expect(0).stdout, &commits);
+    world.ota(&["explain", "9"]).expect(0).says("No visible Target has the name or version 9");
+    world.ota(&["explain", "2"]).expect(0).says("Updating from test-board-1 to test-board-2");
+}
+
+#[test]
+fn metadata_that_has_expired_is_shown_with_the_clock() {
+    let world = World::without_server("golden-expired");
+    world.ota_repo(&["init", &world.path("ota"), "--expires", "timestamp=15s"]);
+    world.publish(1, "main");
+    let world = world.serving();
+    world.ota(&["check"]).expect(0);
+    let mut explained = world.ota(&["explain"]);
+    for _ in 0..60 {
+        if explained.code != 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        explained = world.ota(&["explain"]);
+    }
+    explained.expect(12).says("timestamp.json").says("timestamp 2, expired 2");
+}
