@@ -1,5 +1,7 @@
 //! The content of a Target: the OSTree room with the agent's settings.
 
+use std::path::PathBuf;
+
 use crate::cli::exit;
 use crate::config::Settings;
 use crate::payload::ostree::{
@@ -51,6 +53,16 @@ impl Content {
             return Ok(());
         }
         Err(AgentError::NotDownloaded { target: target.name.clone() })
+    }
+
+    /// A small file of a commit, where it has one.
+    pub fn file_in(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, AgentError> {
+        Ok(self.sysroot.file_in(commit, path)?)
+    }
+
+    /// Where the tree of a deployed commit is.
+    pub fn deployment_folder(&self, commit: &str) -> Result<PathBuf, AgentError> {
+        Ok(self.sysroot.deployment_folder(commit)?)
     }
 
     /// What a fetch would bring, in words.

@@ -99,6 +99,12 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
         match working.finalize()? {
             Outcome::NothingPending => {}
             Outcome::RebootNeeded(target) => return Ok(wait_for_reboot(agent, &target.name)),
+            outcome @ Outcome::FirmwareOnTrial(_) => {
+                log::info!("{outcome}");
+                if agent.reboots_for_firmware()? {
+                    return Ok(Turn::Reboot);
+                }
+            }
             other => log::info!("{other}"),
         }
         *finalized = true;
@@ -116,6 +122,10 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
     Ok(match &outcome {
         Outcome::Installed(target) => wait_for_reboot(agent, &target.name),
         Outcome::Stayed { plan: Stay::Pending(target), .. } => wait_for_reboot(agent, &target.name),
+        Outcome::FirmwareUnconfirmed(_) => {
+            log::warn!("{outcome}");
+            if agent.reboots_for_firmware()? { Turn::Reboot } else { Turn::Stay }
+        }
         _ => {
             log::debug!("{outcome}");
             Turn::Stay

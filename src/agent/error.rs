@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::boot::BootError;
+use crate::boot::firmware::FirmwareFault;
 use crate::cli::exit;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
@@ -80,6 +81,13 @@ pub enum AgentError {
         /// What it names.
         reason: String,
     },
+    /// The board may never take the boot firmware of this Target.
+    Firmware {
+        /// The Target.
+        target: String,
+        /// Why.
+        fault: FirmwareFault,
+    },
     /// The kernel did not let signals be caught.
     Signals(std::io::Error),
     /// The reboot command failed.
@@ -149,6 +157,7 @@ impl fmt::Display for AgentError {
                 "{}: {reason}; unset uptane.secondary_config_file, or stay with a client that updates Secondaries",
                 path.display()
             ),
+            AgentError::Firmware { target, fault } => write!(f, "{target} cannot be installed: {fault}"),
             AgentError::Signals(e) => write!(f, "cannot watch for SIGTERM: {e}"),
             AgentError::Reboot { command, reason } => {
                 write!(f, "the reboot command {command:?} failed: {reason}; check bootloader.reboot_command")

@@ -49,6 +49,7 @@ impl Working<'_> {
     pub fn finalize(&self) -> Result<Outcome, AgentError> {
         let agent = self.agent;
         let content = agent.content()?;
+        agent.forget_firmware_reboot()?;
         let mut installed = Installed::load(&agent.settings.state)?;
         let Some(pending) = installed.pending.clone() else {
             return self.finalize_without_pending(&content);
@@ -96,7 +97,7 @@ impl Working<'_> {
         self.agent.bootloader.confirm()?;
         installed.confirm();
         installed.save(&self.agent.settings.state)?;
-        Ok(Outcome::Confirmed(installed.current))
+        Ok(self.confirmed(installed.current))
     }
 
     /// The record is written first, so that the bad Target is never forgotten; then the deployments are put in

@@ -8,6 +8,7 @@ pub mod director;
 mod error;
 mod evidence;
 mod finalize;
+mod firmware;
 mod link;
 mod outcome;
 mod progress;

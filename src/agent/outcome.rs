@@ -23,6 +23,10 @@ pub enum Outcome {
     RebootNeeded(TargetRecord),
     /// The boot is good.
     Confirmed(Option<TargetRecord>),
+    /// The boot is good, and one more confirms the boot firmware that came with it.
+    FirmwareOnTrial(TargetRecord),
+    /// Nothing is installed while the firmware of an earlier update is not confirmed.
+    FirmwareUnconfirmed(TargetRecord),
     /// The bootloader went back.
     RolledBack(KnownBad),
     /// The power was cut before the deployment was whole.
@@ -45,6 +49,18 @@ impl fmt::Display for Outcome {
             }
             Outcome::Confirmed(Some(t)) => write!(f, "{} runs and its boot is confirmed", t.name),
             Outcome::Confirmed(None) => f.write_str("This boot is confirmed; no Target was pending"),
+            Outcome::FirmwareOnTrial(t) => {
+                write!(
+                    f,
+                    "{} runs and its boot is confirmed; reboot once more to confirm its boot firmware",
+                    t.name
+                )
+            }
+            Outcome::FirmwareUnconfirmed(t) => write!(
+                f,
+                "{} is not installed: the boot firmware of an earlier update is not confirmed yet; reboot and repeat",
+                t.name
+            ),
             Outcome::RolledBack(bad) => write!(
                 f,
                 "{} did not come up: {}; it is known to be bad now and is not tried again by itself",

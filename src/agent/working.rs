@@ -1,6 +1,7 @@
 //! What changes the device: check, fetch, deploy, forget. Each stage tells who wants to know.
 
 use super::content::Content;
+use super::firmware::Change;
 use super::link::Link;
 use super::refresh::RefreshError;
 use super::report::Report;
@@ -149,11 +150,16 @@ impl Working<'_> {
     pub(super) fn install(&self, target: &TargetRecord, report: &Report<'_>) -> Result<Outcome, AgentError> {
         let content = self.agent.content()?;
         content.must_have(target)?;
+        let runs = content.current_commit()?.as_ref() == Some(&target.commit);
+        let firmware = if runs { Ok(Change::None) } else { self.firmware_of(&content, target) };
+        if let Ok(Change::Blocked) = firmware {
+            return Ok(Outcome::FirmwareUnconfirmed(target.clone()));
+        }
         report.install_starts();
-        let outcome = if content.current_commit()?.as_ref() == Some(&target.commit) {
-            self.adopt(&content, target)
-        } else {
-            self.deploy(&content, target, report)
+        let outcome = match firmware {
+            Err(error) => Err(error),
+            Ok(_) if runs => self.adopt(&content, target),
+            Ok(change) => self.deploy(&content, target, change, report),
         };
         report.install_ended(&outcome);
         outcome
@@ -165,6 +171,7 @@ impl Working<'_> {
         &self,
         content: &Content,
         target: &TargetRecord,
+        firmware: Change,
         report: &Report<'_>,
     ) -> Result<Outcome, AgentError> {
         let state = &self.agent.settings.state;
@@ -178,10 +185,32 @@ impl Working<'_> {
             passed_by: false,
         });
         installed.save(state)?;
+        if let Err(error) = self.write(content, target, firmware) {
+            self.unless_deployed(content, target, installed);
+            return Err(error);
+        }
+        Ok(Outcome::Installed(target.clone()))
+    }
+
+    fn write(&self, content: &Content, target: &TargetRecord, firmware: Change) -> Result<(), AgentError> {
         self.agent.bootloader.arm()?;
         content.deploy(target)?;
-        atomic::write(&self.agent.settings.reboot_sentinel, b"")?;
-        Ok(Outcome::Installed(target.clone()))
+        if firmware == Change::Another {
+            self.agent.bootloader.offer_firmware(&content.deployment_folder(&target.commit)?)?;
+        }
+        Ok(atomic::write(&self.agent.settings.reboot_sentinel, b"")?)
+    }
+
+    /// What failed before there was a deployment is not pending: a daemon would reboot for nothing.
+    fn unless_deployed(&self, content: &Content, target: &TargetRecord, mut installed: Installed) {
+        if content.has_deployment(&target.commit).unwrap_or(true) {
+            return;
+        }
+        installed.pending = None;
+        let saved = installed.save(&self.agent.settings.state).map_err(AgentError::from);
+        if let Err(error) = saved.and_then(|()| Ok(self.agent.bootloader.confirm()?)) {
+            log::warn!("taking back what was begun: {error}");
+        }
     }
 
     /// The running commit under another name, or instead of one that waits for its reboot: nothing is to be booted.

@@ -1,11 +1,20 @@
 //! What the bootloader is told about a trial boot, and what it tells back.
 
-mod uboot;
+mod fio;
+pub mod firmware;
+pub mod grub;
+pub mod uboot;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{RollbackMode, Settings};
+
+/// What the boot script counts with.
+const TRIAL_VARIABLES: [&str; 4] = ["bootcount", "bootlimit", "upgrade_available", "rollback"];
+/// What it keeps of its own firmware.
+const FIRMWARE_VARIABLES: [&str; 3] =
+    ["bootfirmware_version", "bootupgrade_available", "rollback_protection"];
 
 /// What a bootloader keeps over a boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +27,23 @@ pub struct BootState {
     pub variables: Vec<(String, String)>,
 }
 
+impl BootState {
+    /// What the variables of a counting boot script mean.
+    fn of(mut variables: Vec<(String, String)>) -> BootState {
+        variables.sort();
+        let value = |name: &str| variables.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+        let number = |name: &str| value(name).and_then(|v| v.parse::<u32>().ok());
+        // Boards without a counting script go back by `altbootcmd`, and leave only the count behind.
+        let counted_out =
+            number("bootcount").zip(number("bootlimit")).is_some_and(|(count, limit)| count > limit);
+        BootState {
+            trial: number("upgrade_available") == Some(1),
+            rolled_back: Some(number("rollback") == Some(1) || counted_out),
+            variables,
+        }
+    }
+}
+
 /// A bootloader that can try a deployment and fall back.
 pub trait Bootloader: fmt::Debug {
     /// Short name for status.
@@ -28,6 +54,14 @@ pub trait Bootloader: fmt::Debug {
     fn arm(&self) -> Result<(), BootError>;
     /// This boot is good: nothing is on trial and nothing is rolled back any more.
     fn confirm(&self) -> Result<(), BootError>;
+    /// Whether its script writes boot firmware when it is told that there is another one.
+    fn writes_firmware(&self) -> bool {
+        false
+    }
+    /// After a deployment is written that brings another firmware.
+    fn offer_firmware(&self, _deployment: &Path) -> Result<(), BootError> {
+        Ok(())
+    }
 }
 
 /// The bootloader that the settings name.
@@ -35,6 +69,9 @@ pub fn bootloader(settings: &Settings) -> Box<dyn Bootloader> {
     match settings.rollback_mode {
         RollbackMode::None => Box::new(NoBootloader),
         RollbackMode::UbootGeneric => Box::new(uboot::Uboot::new(false, settings.fw_env_config.clone())),
+        RollbackMode::Fiovb => Box::new(fio::FIOVB),
+        RollbackMode::Fioefi => Box::new(fio::FIOEFI),
+        RollbackMode::Grub => Box::new(grub::Grub::new(settings.grub_env.clone())),
         RollbackMode::UbootMasked => Box::new(uboot::Uboot::new(true, settings.fw_env_config.clone())),
     }
 }
@@ -88,6 +125,13 @@ pub enum BootError {
         /// What is read now.
         found: String,
     },
+    /// GRUB's environment block cannot be read or written.
+    Environment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The file of variables for the program could not be written.
     Script {
         /// The file.
@@ -102,7 +146,7 @@ impl fmt::Display for BootError {
         match self {
             BootError::Program { program, reason } => write!(
                 f,
-                "cannot run {program}: {reason}; install it, or set bootloader.rollback_mode = none if there is no U-Boot"
+                "cannot run {program}: {reason}; install it, or set bootloader.rollback_mode to what this device has"
             ),
             BootError::Failed { program, output } => write!(
                 f,
@@ -111,6 +155,11 @@ impl fmt::Display for BootError {
             BootError::NotKept { variable, wanted, found } => write!(
                 f,
                 "the boot environment did not keep {variable}={wanted} (it reads {found:?}); check /etc/fw_env.config"
+            ),
+            BootError::Environment { path, reason } => write!(
+                f,
+                "{}: {reason}; make it with grub-editenv create, or set rust_ota.grub_env to where it is",
+                path.display()
             ),
             BootError::Script { path, reason } => write!(f, "cannot write {}: {reason}", path.display()),
         }

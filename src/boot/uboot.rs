@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{BootError, BootState, Bootloader};
+use super::{BootError, BootState, Bootloader, FIRMWARE_VARIABLES, TRIAL_VARIABLES};
 
 const SETENV: &str = "fw_setenv";
 const PRINTENV: &str = "fw_printenv";
-const VARIABLES: [&str; 4] = ["bootcount", "bootlimit", "upgrade_available", "rollback"];
 
 /// The U-Boot of a device.
 #[derive(Debug)]
@@ -20,6 +19,7 @@ pub struct Uboot {
 }
 
 impl Uboot {
+    /// By what it counts, and where its environment is.
     pub fn new(masked: bool, config: Option<PathBuf>) -> Uboot {
         Uboot { masked, config }
     }
@@ -54,11 +54,7 @@ impl Uboot {
 
     fn read(&self) -> Result<BTreeMap<String, String>, BootError> {
         let output = run(PRINTENV, self.command(PRINTENV))?;
-        let pairs = output.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs
-            .filter(|(name, _)| VARIABLES.contains(name))
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect())
+        Ok(parse(&output))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -77,17 +73,7 @@ impl Bootloader for Uboot {
     }
 
     fn state(&self) -> Result<BootState, BootError> {
-        let variables = self.read()?;
-        let number = |name: &str| variables.get(name).and_then(|v| v.parse::<u32>().ok());
-        let is_one = |name: &str| number(name) == Some(1);
-        // Boards without a counting script go back by `altbootcmd`, and leave only the count behind.
-        let counted_out =
-            number("bootcount").zip(number("bootlimit")).is_some_and(|(count, limit)| count > limit);
-        Ok(BootState {
-            trial: is_one("upgrade_available"),
-            rolled_back: Some(is_one("rollback") || counted_out),
-            variables: variables.into_iter().collect(),
-        })
+        Ok(BootState::of(self.read()?.into_iter().collect()))
     }
 
     fn arm(&self) -> Result<(), BootError> {
@@ -99,9 +85,24 @@ impl Bootloader for Uboot {
         let all = [("bootcount", "0"), ("rollback", "0"), ("upgrade_available", "0")];
         self.write(if self.masked { &all } else { &all[..2] })
     }
+
+    fn writes_firmware(&self) -> bool {
+        self.masked
+    }
+
+    fn offer_firmware(&self, _deployment: &Path) -> Result<(), BootError> {
+        self.write(&[("bootupgrade_available", "1")])
+    }
 }
 
-fn run(program: &'static str, mut command: Command) -> Result<String, BootError> {
+/// The variables that matter here, from what `fw_printenv` prints. A value with line ends cannot be told from more variables.
+pub fn parse(output: &str) -> BTreeMap<String, String> {
+    let known = |name: &&str| TRIAL_VARIABLES.contains(name) || FIRMWARE_VARIABLES.contains(name);
+    let pairs = output.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| known(name));
+    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+pub(super) fn run(program: &'static str, mut command: Command) -> Result<String, BootError> {
     let output = command.output().map_err(|e| BootError::Program { program, reason: e.to_string() })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -126,7 +127,7 @@ fn holds(present: &BTreeMap<String, String>, wanted: &[(&str, &str)]) -> Result<
 }
 
 /// The tools live in /usr/bin or /usr/sbin, depending on the distribution; a unit's PATH may lack the latter.
-fn search_path() -> String {
+pub(super) fn search_path() -> String {
     let inherited = std::env::var("PATH").unwrap_or_default();
     format!("{inherited}:/usr/sbin:/usr/bin:/sbin:/bin")
 }

@@ -8,6 +8,8 @@ pub const ERROR: u8 = 1;
 pub const OK_CACHED: u8 = 3;
 /// The metadata could not be refreshed.
 pub const CHECK_FAILED: u8 = 4;
+/// The boot is confirmed; one more reboot confirms the boot firmware.
+pub const FIRMWARE_ON_TRIAL: u8 = 5;
 /// No Target for this hardware id and these tags.
 pub const NO_MATCHING_TARGET: u8 = 6;
 /// An offline update has the content of no Target.
@@ -42,6 +44,8 @@ pub const NO_SPACE: u8 = 60;
 pub const VERIFICATION_FAILED: u8 = 70;
 /// `install` without a `download` before it.
 pub const NOT_DOWNLOADED: u8 = 80;
+/// The boot firmware of an earlier update is not confirmed: reboot, and repeat.
+pub const FIRMWARE_UNCONFIRMED: u8 = 90;
 /// Installed; a reboot is needed.
 pub const REBOOT_NEEDED: u8 = 100;
 /// The bootloader went back to the Target before.

@@ -148,6 +148,8 @@ pub fn outcome_code(outcome: &Outcome) -> u8 {
         Outcome::Stayed { plan, .. } => stay_code(plan),
         Outcome::Downloaded(_) | Outcome::Confirmed(_) | Outcome::Cut(_) => exit::OK,
         Outcome::Installed(_) | Outcome::RebootNeeded(_) => exit::REBOOT_NEEDED,
+        Outcome::FirmwareOnTrial(_) => exit::FIRMWARE_ON_TRIAL,
+        Outcome::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
         Outcome::RolledBack(_) => exit::ROLLED_BACK,
         Outcome::NothingPending => exit::NOTHING_PENDING,
     }

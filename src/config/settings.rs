@@ -23,6 +23,12 @@ pub enum RollbackMode {
     UbootGeneric,
     /// U-Boot counts while `upgrade_available` is 1.
     UbootMasked,
+    /// The same, with its variables behind `fiovb_setenv` and `fiovb_printenv`.
+    Fiovb,
+    /// The same, behind `fioefi_setenv` and `fioefi_printenv`.
+    Fioefi,
+    /// A grub.cfg counts, in GRUB's environment block.
+    Grub,
 }
 
 /// Everything that the client can be told.
@@ -73,6 +79,10 @@ pub struct Settings {
     pub auto_reboot: bool,
     /// `rust_ota.fw_env_config`: the file that says where U-Boot's environment is.
     pub fw_env_config: Option<PathBuf>,
+    /// `rust_ota.grub_env`: GRUB's environment block.
+    pub grub_env: PathBuf,
+    /// `pacman.ostree_update_block`: nothing is installed while boot firmware is unconfirmed.
+    pub firmware_blocks: bool,
     /// `rust_ota.pull_jobs`: objects that are fetched at the same time.
     pub pull_jobs: usize,
     /// `rust_ota.deadline_sec`: an unconfirmed trial boot is given up after so long.
@@ -132,6 +142,8 @@ impl Settings {
             reboot_command: m.words("bootloader", "reboot_command", "/sbin/reboot"),
             auto_reboot: m.switch("rust_ota", "auto_reboot", true)?,
             fw_env_config: m.path("rust_ota", "fw_env_config"),
+            grub_env: m.path("rust_ota", "grub_env").unwrap_or_else(|| PathBuf::from("/boot/grub/grubenv")),
+            firmware_blocks: m.switch("pacman", "ostree_update_block", true)?,
             pull_jobs: m.number("rust_ota", "pull_jobs", 48)?.clamp(1, 128) as usize,
             deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
             reboot_sentinel: run_dir
@@ -150,10 +162,13 @@ impl Settings {
 }
 
 const METADATA: [(&str, Metadata); 2] = [("ats", Metadata::Ats), ("tuf", Metadata::Tuf)];
-const ROLLBACK_MODES: [(&str, RollbackMode); 3] = [
+const ROLLBACK_MODES: [(&str, RollbackMode); 6] = [
     ("none", RollbackMode::None),
     ("uboot_generic", RollbackMode::UbootGeneric),
     ("uboot_masked", RollbackMode::UbootMasked),
+    ("fiovb", RollbackMode::Fiovb),
+    ("fioefi", RollbackMode::Fioefi),
+    ("grub", RollbackMode::Grub),
 ];
 
 /// Looks values up; an empty one counts as not set.
@@ -211,7 +226,7 @@ impl Reader<'_> {
         let found = names.iter().find(|(name, _)| *name == value.text);
         found.map(|(_, t)| *t).ok_or_else(|| {
             let expected = match key {
-                "rollback_mode" => "one of none, uboot_generic, uboot_masked",
+                "rollback_mode" => "one of none, uboot_generic, uboot_masked, fiovb, fioefi, grub",
                 "trust" => "one of director, latest",
                 "key_type" => "one of ED25519, RSA2048, RSA3072, RSA4096",
                 "mode" => "one of DeviceCred, SharedCred, SharedCredReuse",

@@ -244,6 +244,10 @@ fn run_daemon(agent: &Agent) -> Result<u8, AgentError> {
     if let Outcome::RebootNeeded(_) = outcome {
         return Ok(exit::ERROR);
     }
+    if matches!(outcome, Outcome::FirmwareOnTrial(_)) && agent.reboots_for_firmware()? {
+        agent.reboot()?;
+        return Ok(exit::OK);
+    }
     daemon::run(agent, std::env::var_os("AKLITE_TEST_RETURN_ON_SLEEP").is_some())
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use ::ostree::prelude::FileExt;
+use ::ostree::prelude::{FileExt, FileExtManual};
 use ::ostree::{RepoCommitState, gio, glib};
 
 use super::error::OstreeError;
@@ -147,6 +147,26 @@ impl Sysroot {
                 .map_err(|e| OstreeError::Checksum { object: *id, reason: e.message().to_string() })?;
         }
         Ok(())
+    }
+
+    /// A small file of a commit, before it is deployed; none where the commit has no such file.
+    pub fn file_in(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, OstreeError> {
+        let doing = || format!("reading {path} of commit {commit}");
+        let read = self.repo().read_commit(commit, gio::Cancellable::NONE);
+        let (root, _) = read.map_err(|e| OstreeError::repo(doing(), e))?;
+        match root.resolve_relative_path(path).load_contents(gio::Cancellable::NONE) {
+            Ok((bytes, _)) => Ok(Some(bytes.to_vec())),
+            Err(e) if e.matches(gio::IOErrorEnum::NotFound) => Ok(None),
+            Err(e) => Err(OstreeError::repo(doing(), e)),
+        }
+    }
+
+    /// Where the tree of a deployed commit is; the sysroot itself where it is not deployed.
+    pub fn deployment_folder(&self, commit: &str) -> Result<PathBuf, OstreeError> {
+        self.reload()?;
+        let found = self.inner.deployments().into_iter().find(|d| d.csum() == commit);
+        let path = found.map(|d| self.inner.deployment_dirpath(&d).to_string()).unwrap_or_default();
+        Ok(self.settings.path.join(path))
     }
 
     /// Where the repository is.
