@@ -1,6 +1,9 @@
 //! What is fuzzed, as plain functions: libFuzzer calls them (fuzz_targets/), and a short loop in tests/ does
 //! where there is none. Each has an oracle beyond "it does not crash".
 
+pub mod boot;
+pub mod certificate;
+pub mod config;
 pub mod tuf;
 
 /// Choices made of the input's bytes; zeros when they run out.

@@ -1,14 +1,18 @@
-//! Who the device is: the common name of its certificate.
+//! Who the device is: the common name of its certificate, and until when.
 
 use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::tuf::Time;
+
 /// Types of names as they stand in a certificate, tag and length included: 2.5.4.3 and 2.5.4.15.
 const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
 const BUSINESS_CATEGORY: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x0F];
 const SEQUENCE: u8 = 0x30;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xA0;
 
 /// The common name of the first certificate of a PEM file.
@@ -26,26 +30,53 @@ pub fn is_production(path: &Path) -> bool {
     name_of(path, &BUSINESS_CATEGORY).is_some_and(|category| category == "production")
 }
 
+/// When the first certificate of a PEM file ends to be valid.
+pub fn expiry(path: &Path) -> Option<Time> {
+    not_after(&CertificateDer::from_pem_file(path).ok()?)
+}
+
+/// The same of a certificate in DER.
+pub fn not_after(certificate: &[u8]) -> Option<Time> {
+    let (tag, validity, _) = element(field(certificate, 3)?)?;
+    let (_, _, rest) = element(validity)?;
+    let (kind, text, _) = element(rest)?;
+    (tag == SEQUENCE).then_some(())?;
+    let text = std::str::from_utf8(text).ok().filter(|t| t.is_ascii())?;
+    let long = match kind {
+        // RFC 5280, 4.1.2.5.1: 50 to 99 are of the last century.
+        UTC_TIME if text.len() == 13 => format!("{}{text}", if text < "50" { "20" } else { "19" }),
+        GENERALIZED_TIME if text.len() == 15 => text.to_string(),
+        _ => return None,
+    };
+    let digits = long.strip_suffix('Z').filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+    let part = |from: usize| &digits[from..from + 2];
+    let (year, month, day) = (&digits[..4], part(4), part(6));
+    Time::parse(&format!("{year}-{month}-{day}T{}:{}:{}Z", part(8), part(10), part(12)))
+}
+
 fn name_of(path: &Path, kind: &[u8]) -> Option<String> {
     name_in(&CertificateDer::from_pem_file(path).ok()?, kind)
 }
 
+/// A part of the subject of a certificate in DER, by the type of the name as it stands there.
 fn name_in(certificate: &[u8], kind: &[u8]) -> Option<String> {
-    let (_, certificate, _) = element(certificate)?;
-    let (_, body, _) = element(certificate)?;
-    subject_name(subject(body)?, kind)
+    let (tag, subject, _) = element(field(certificate, 4)?)?;
+    (tag == SEQUENCE).then_some(())?;
+    subject_name(subject, kind)
 }
 
-/// Skips what stands before the subject: version, serial, algorithm, issuer, validity.
-fn subject(mut body: &[u8]) -> Option<&[u8]> {
+/// What begins with a field of the signed part. Before it stand, in this order: version (where it is not the first
+/// one), serial, algorithm, issuer, validity, subject.
+fn field(certificate: &[u8], number: usize) -> Option<&[u8]> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut body, _) = element(certificate)?;
     if body.first() == Some(&VERSION) {
         body = element(body)?.2;
     }
-    for _ in 0..4 {
+    for _ in 0..number {
         body = element(body)?.2;
     }
-    let (tag, subject, _) = element(body)?;
-    (tag == SEQUENCE).then_some(subject)
+    Some(body)
 }
 
 /// A name is a sequence of sets of (type, value).
@@ -92,6 +123,70 @@ mod tests {
         let name = [0x31, 12, 0x30, 10, 6, 3, 0x55, 4, 3, 0x0C, 3, b'd', b'-', b'1'];
         assert_eq!(subject_name(&name, &COMMON_NAME).as_deref(), Some("d-1"));
         assert_eq!(subject_name(&name[..9], &COMMON_NAME), None);
+    }
+
+    /// Years on both sides of the two forms that X.509 has, as openssl writes them.
+    #[test]
+    fn the_end_of_what_openssl_makes() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-expiry-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("client.pem");
+        for (end, moment) in [
+            ("20491231235959Z", "2049-12-31T23:59:59Z"),
+            ("20500101000000Z", "2050-01-01T00:00:00Z"),
+            ("20280229120000Z", "2028-02-29T12:00:00Z"),
+            ("99991231235959Z", "9999-12-31T23:59:59Z"),
+        ] {
+            made_by_openssl(&folder, &path, end);
+            assert_eq!(expiry(&path).map(|t| t.to_string()).as_deref(), Some(moment));
+            assert_eq!(common_name(&path).as_deref(), Some("device-9"));
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn made_by_openssl(folder: &Path, path: &Path, end: &str) {
+        let run = |args: &str| {
+            let mut command = std::process::Command::new("openssl");
+            let output = command.args(args.split(' ')).current_dir(folder).output().unwrap();
+            assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        std::fs::write(
+            folder.join("ca.cnf"),
+            "[ca]\ndefault_ca=a\n[a]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n\
+             [p]\ncommonName=supplied\norganizationalUnitName=optional\n",
+        )
+        .unwrap();
+        std::fs::write(folder.join("index"), "").unwrap();
+        run(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout pkey.pem -out csr -subj /OU=f/CN=device-9",
+        );
+        run(&format!(
+            "ca -batch -config ca.cnf -selfsign -keyfile pkey.pem -in csr -out client.pem -rand_serial -notext \
+             -startdate 20200101000000Z -enddate {end}"
+        ));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_date_that_is_none_is_no_end() {
+        // A certificate of nothing but what stands before the end: serial, algorithm, issuer, validity.
+        let with = |kind: u8, text: &str| {
+            let time = [&[kind, text.len() as u8], text.as_bytes()].concat();
+            let validity = [&[SEQUENCE, 2 + time.len() as u8, UTC_TIME, 0][..], &time].concat();
+            let body = [&[2, 0, SEQUENCE, 0, SEQUENCE, 0][..], &validity].concat();
+            let body = [&[SEQUENCE, body.len() as u8][..], &body].concat();
+            not_after(&[&[SEQUENCE, body.len() as u8][..], &body].concat())
+        };
+        assert_eq!(
+            with(UTC_TIME, "300101000000Z").map(|t| t.to_string()).as_deref(),
+            Some("2030-01-01T00:00:00Z")
+        );
+        assert!(with(UTC_TIME, "500101000000Z").is_some_and(|t| t.0 < 0));
+        for text in ["30010100000Z", "3001010000000", "301301000000Z", "30ä101000000", "", "+30101000000Z"] {
+            assert_eq!(with(UTC_TIME, text), None, "{text}");
+            assert_eq!(with(GENERALIZED_TIME, text), None, "{text}");
+        }
+        assert_eq!(with(4, "300101000000Z"), None);
     }
 
     #[cfg(feature = "host")]
