@@ -293,6 +293,10 @@ def write_bin_example(out, script, made, made_files):
     repository.write(out)
 
 
+# Python before 3.11.4, and so Debian 12, has no such filter; the archive is one whose sum pip checked.
+SAFE = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+
+
 def sources():
     """python-tuf's source archive beside this environment: its examples are not in what pip installs."""
     folder = Path(sys.executable).parent.parent / "source"
@@ -303,7 +307,7 @@ def sources():
             subprocess.run([*pip, *wanted], check=True)
             archive = next(Path(fresh).glob("tuf-*.tar.gz"))
             with tarfile.open(archive) as opened:
-                opened.extractall(fresh, filter="data")
+                opened.extractall(fresh, **SAFE)
             # One move, so that it is whole or not there.
             Path(fresh, archive.name.removesuffix(".tar.gz")).rename(folder)
     return folder
