@@ -1,7 +1,7 @@
 //! The key that signs what an ECU reports. ring makes Ed25519 keys and signs with both kinds; it makes no RSA keys.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,10 +36,10 @@ const RSA_ALGORITHM: [u8; 15] = [0x30, 0x0D, 6, 9, 0x2A, 0x86, 0x48, 0x86, 0xF7,
 
 /// The key of this device: the stored one, one that was brought, or a new one.
 pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
-    let path = settings.state.join("ecu-key.pem");
-    if let Some(bytes) = atomic::read(&path)? {
-        return EcuKey::read(&path, &bytes);
+    if let Some((key, _)) = load(settings)? {
+        return Ok(key);
     }
+    let path = path(settings);
     let pem = match &settings.director.imported_key {
         Some(brought) => {
             let missing =
@@ -54,6 +54,17 @@ pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
     // Kept before anybody sees the public half: what is registered must be there after a power cut.
     atomic::create_secret(&path, &pem)?;
     EcuKey::read(&path, &pem)
+}
+
+/// The stored key and the text of its file.
+pub(super) fn load(settings: &Settings) -> Result<Option<(EcuKey, String)>, DeviceError> {
+    let path = path(settings);
+    let Some(bytes) = atomic::read(&path)? else { return Ok(None) };
+    Ok(Some((EcuKey::read(&path, &bytes)?, String::from_utf8_lossy(&bytes).into_owned())))
+}
+
+fn path(settings: &Settings) -> PathBuf {
+    settings.state.join("ecu-key.pem")
 }
 
 fn new_ed25519() -> Result<String, DeviceError> {

@@ -46,6 +46,11 @@ pub fn stored_serial(settings: &Settings) -> Option<String> {
     EcuRecord::load(&settings.state).ok().flatten().map(|record| record.serial)
 }
 
+/// The key of this device and the text of its file, if there is one. Makes none.
+pub fn stored_key(settings: &Settings) -> Result<Option<(EcuKey, String)>, DeviceError> {
+    keys::load(settings)
+}
+
 /// The id of this device: as configured, or the common name of its certificate.
 pub fn device_id(settings: &Settings) -> Option<String> {
     let named = || settings.client.as_ref().and_then(|(certificate, _)| common_name(certificate));
