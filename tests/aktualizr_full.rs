@@ -67,7 +67,7 @@ fn an_idle_poll_writes_nothing() {
     let idle = world.requests()[seen..].to_vec();
     end(child);
     let per_poll = idle.len() as f64 / idle.iter().filter(|p| p.ends_with("/manifest")).count() as f64;
-    assert!(per_poll <= 4.5, "{per_poll} requests a poll: {idle:?}");
+    assert!(per_poll <= 3.5, "{per_poll} requests a poll: {idle:?}");
     assert!(!idle.iter().any(|p| p.starts_with("/repo/")), "nothing is assigned: {idle:?}");
 }
 

@@ -204,6 +204,9 @@ impl Agent {
     }
 
     fn send_network(&self, link: &Link<'_>) -> Result<(), AgentError> {
+        if !self.settings.director.report_network {
+            return Ok(());
+        }
         let Some((http, server)) = link.gateway() else { return Ok(()) };
         let Some(body) = device::network() else { return Ok(()) };
         let path = self.settings.state.join("reported-network.json");

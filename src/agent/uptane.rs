@@ -108,12 +108,19 @@ fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), 
     let mut trusted = start(source, limits(Repository::Director)).map_err(fail)?;
     let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
     let mode = refresh_director(&mut run).map_err(fail)?;
+    let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
+    // The snapshot says whether the stored targets are the newest; without one they have to be asked for.
+    if mode == Mode::Full
+        && let Some(bytes) = source.persist.read("targets.json").map_err(|e| fail(e.into()))?
+        && let Ok(directed) = take_targets(&mut trusted, bytes, mode, floor.as_ref(), now)
+    {
+        return Ok((mode, directed));
+    }
     let request = match mode {
         Mode::Full => trusted.targets_request().map_err(|rejection| fail(rejection.into()))?,
         Mode::Reduced => Request { path: "targets.json".to_owned(), limit: trusted.limits().targets_bytes },
     };
     let bytes = get(source.fetch, &request).map_err(fail)?;
-    let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
     let directed = take_targets(&mut trusted, bytes.clone(), mode, floor.as_ref(), now)?;
     let stored = store_director(source.persist, &bytes, &directed.floor, floor.as_ref());
     stored.map_err(|e| fail(e.into()))?;

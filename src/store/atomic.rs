@@ -33,6 +33,7 @@ pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        cut_here();
         fs::hard_link(&temporary, path)?;
         fs::remove_file(&temporary)
     };
@@ -47,6 +48,7 @@ pub fn make_parent(path: &Path) -> Result<(), StoreError> {
 
 /// Puts a file that is written and synced in its place, so that it stays there.
 pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    cut_here();
     fs::rename(from, to).map_err(|e| StoreError::io("rename to", to, e))?;
     sync_folder(to.parent().unwrap_or(Path::new(".")))
 }
@@ -62,6 +64,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Removes a file so that it stays removed; none is not an error.
 pub fn remove(path: &Path) -> Result<(), StoreError> {
+    cut_here();
     match fs::remove_file(path) {
         Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -119,3 +122,19 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+/// Ends the process, as a power cut would, before the change whose number `RUST_OTA_CUT_BEFORE` names: tests go through
+/// all numbers. Only in debug builds.
+#[cfg(debug_assertions)]
+fn cut_here() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CHANGES: AtomicU64 = AtomicU64::new(1);
+    let Some(wanted) = std::env::var_os("RUST_OTA_CUT_BEFORE") else { return };
+    let number = CHANGES.fetch_add(1, Ordering::Relaxed);
+    if wanted.to_str().and_then(|n| n.parse().ok()) == Some(number) {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn cut_here() {}

@@ -1,0 +1,174 @@
+//! A kill before each change on disk, one after the other, of each stage of a Director's update: whatever is left, the same
+//! steps again end in the same state as no kill.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod aktualizr_common;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use aktualizr_common::{World, aktualizr, assign, client, device, release, results};
+use serde_json::Value;
+
+/// All that an update changes, on the device and at the server.
+const STATE: [&str; 5] = ["sota", "run", "uboot.env", "sysroot", "ota.received"];
+
+fn copy(world: &World, from: &str, to: &str) {
+    let target = world.dir.join(to);
+    let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&target).output();
+    let _ = fs::remove_dir_all(&target);
+    fs::create_dir_all(&target).unwrap();
+    for name in STATE {
+        let (source, old) = (world.dir.join(from).join(name), target.join(name));
+        if source.exists() {
+            let status = Command::new("cp").arg("-a").arg(source).arg(old).status().unwrap();
+            assert!(status.success());
+        }
+    }
+}
+
+fn restore(world: &World) {
+    for name in STATE {
+        let path = world.dir.join(name);
+        let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&path).output();
+        let _ = fs::remove_dir_all(&path);
+        let _ = fs::remove_file(&path);
+        let saved = world.dir.join("saved").join(name);
+        if saved.exists() {
+            let status = Command::new("cp").arg("-a").arg(saved).arg(&path).status().unwrap();
+            assert!(status.success());
+        }
+    }
+}
+
+/// Runs a mode that dies before its change of this number; false when it lived to its end.
+fn cut(world: &World, mode: &str, number: u32) -> bool {
+    let mut command = client(world, "aktualizr", &[mode]);
+    let output = command.env("RUST_OTA_CUT_BEFORE", number.to_string()).output().unwrap();
+    match output.status.signal() {
+        Some(signal) => assert_eq!(signal, 9),
+        None => assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout)),
+    }
+    output.status.signal().is_some()
+}
+
+/// The running system did not change by a kill: it is the second deployment once there are two.
+fn still_running(world: &World) {
+    let index = world.deployments().len() - 1;
+    world.fragment("50-booted", &format!("[rust_ota]\nbooted_deployment = {index}\n"));
+}
+
+fn read(world: &World, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(world.dir.join("sota/rust-ota").join(name)).unwrap()).unwrap()
+}
+
+/// What must be true at the end.
+fn ended_well(world: &World, commit: &str, stage: &str) {
+    assert_eq!(world.deployments()[0], commit, "{stage}");
+    assert_eq!(world.boot_variable("upgrade_available"), "0", "{stage}");
+    let installed = read(world, "installed.json");
+    assert_eq!(installed["current"]["name"], "test-board-2", "{stage}");
+    assert!(
+        installed["pending"].is_null() && installed["known_bad"].as_array().unwrap().is_empty(),
+        "{stage}"
+    );
+    let state = read(world, "director.json");
+    assert!(state["installing"].is_null() && state["result"].is_null(), "{stage}: {state}");
+    let told = results(world);
+    // A kill between the server's answer and its note on disk tells twice, and both times the same.
+    assert!((1..=2).contains(&told.len()), "{stage}: {told:?}");
+    assert!(
+        told.iter().all(|r| r["result"]["code"] == "OK" && r["correlation_id"] == "c-2"),
+        "{stage}: {told:?}"
+    );
+    assert!(!fs::read_dir(world.dir.join("sota/rust-ota")).unwrap().flatten().any(|e| {
+        let name = e.file_name().to_string_lossy().into_owned();
+        name.ends_with(".damaged")
+    }));
+}
+
+/// Goes through all numbers of one stage.
+fn each_cut(name: &str, before: &[&str], stage: &str, rest: &[&str]) {
+    let world = device(name);
+    aktualizr(&world, &["check"]).expect(0);
+    let commit = release(&world, 2);
+    assign(&world, 2, "c-2");
+    for mode in before {
+        match *mode {
+            "reboot" => world.reboot_into(0),
+            mode => drop(aktualizr(&world, &[mode]).expect(0)),
+        }
+    }
+    copy(&world, ".", "saved");
+    let booted = before.contains(&"reboot");
+    let mut number = 1;
+    loop {
+        if !booted {
+            still_running(&world);
+        }
+        let killed = cut(&world, stage, number);
+        if !booted {
+            still_running(&world);
+        }
+        finish(&world, &commit, booted, rest, &format!("{stage}, cut before change {number}"));
+        if !killed {
+            break;
+        }
+        restore(&world);
+        number += 1;
+        assert!(number < 60, "it never ends");
+    }
+    assert!(number > 2, "nothing was cut");
+    println!("{stage}: {} changes", number - 1);
+}
+
+/// The rest of the update.
+fn finish(world: &World, commit: &str, booted: bool, rest: &[&str], stage: &str) {
+    for mode in rest {
+        if *mode == "reboot" {
+            world.reboot_into(0);
+            break;
+        }
+        if !booted {
+            still_running(world);
+        }
+        aktualizr(world, &[mode]).expect(0);
+    }
+    aktualizr(world, &["once"]).expect(0);
+    ended_well(world, commit, stage);
+}
+
+#[test]
+fn cut_in_download() {
+    each_cut("ak-cut-download", &[], "download", &["download", "install", "reboot"]);
+}
+
+#[test]
+fn cut_in_install() {
+    each_cut("ak-cut-install", &["download"], "install", &["install", "reboot"]);
+}
+
+#[test]
+fn cut_in_the_report_after_the_boot() {
+    each_cut("ak-cut-report", &["once", "reboot"], "once", &["once"]);
+}
+
+/// Registration, with the server's memory of it: from nothing to known.
+#[test]
+fn cut_in_the_first_run() {
+    let world = device("ak-cut-first");
+    copy(&world, ".", "saved");
+    let mut number = 1;
+    while cut(&world, "check", number) {
+        aktualizr(&world, &["check"]).expect(0);
+        assert!(read(&world, "ecu.json")["registered"].is_string(), "change {number}");
+        let key = fs::metadata(world.dir.join("sota/rust-ota/ecu-key.pem")).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
+        aktualizr(&world, &["check"]).expect(0);
+        restore(&world);
+        number += 1;
+        assert!(number < 60, "it never ends");
+    }
+    assert!(number > 5, "{number}");
+}
