@@ -50,7 +50,9 @@ pub fn make_parent(path: &Path) -> Result<(), StoreError> {
 pub fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     cut_here();
     fs::rename(from, to).map_err(|e| StoreError::io("rename to", to, e))?;
-    sync_folder(to.parent().unwrap_or(Path::new(".")))
+    let synced = sync_folder(to.parent().unwrap_or(Path::new(".")));
+    cut_here();
+    synced
 }
 
 /// Reads a file; none is not an error.
@@ -64,9 +66,11 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Removes a file so that it stays removed; none is not an error.
 pub fn remove(path: &Path) -> Result<(), StoreError> {
-    cut_here();
     match fs::remove_file(path) {
-        Ok(()) => sync_folder(path.parent().unwrap_or(Path::new("."))),
+        Ok(()) => {
+            cut_here();
+            sync_folder(path.parent().unwrap_or(Path::new(".")))
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(StoreError::io("remove", path, e)),
     }
@@ -123,14 +127,14 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Ends the process, as a power cut would, before the change whose number `RUST_OTA_CUT_BEFORE` names: tests go through
-/// all numbers. Only in debug builds.
+/// Ends the process, as a kill would, at the point whose number `RUST_OTA_CUT_AT` names; there is one before and one after
+/// each change, and tests go through all of them. Only in debug builds.
 #[cfg(debug_assertions)]
 fn cut_here() {
     use std::sync::atomic::{AtomicU64, Ordering};
-    static CHANGES: AtomicU64 = AtomicU64::new(1);
-    let Some(wanted) = std::env::var_os("RUST_OTA_CUT_BEFORE") else { return };
-    let number = CHANGES.fetch_add(1, Ordering::Relaxed);
+    static POINTS: AtomicU64 = AtomicU64::new(1);
+    let Some(wanted) = std::env::var_os("RUST_OTA_CUT_AT") else { return };
+    let number = POINTS.fetch_add(1, Ordering::Relaxed);
     if wanted.to_str().and_then(|n| n.parse().ok()) == Some(number) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
