@@ -68,6 +68,35 @@ fn a_bad_target_is_rolled_back_remembered_and_not_tried_again() {
 }
 
 #[test]
+fn a_program_reads_json_lines() {
+    let world = World::new("json-lines");
+    let lines = |args: &[&str], code: i32| -> Vec<serde_json::Value> {
+        let run = world.ota(args);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let second = world.release(2);
+    world.ota(&["check"]).expect(16);
+    let said = lines(&["install", "--json"], 80);
+    assert_eq!((said.len(), &said[0]["outcome"], &said[0]["code"]), (1, &"error".into(), &80.into()));
+    assert!(said[0]["message"].as_str().unwrap().contains("run download first"));
+
+    let said = lines(&["download", "--json"], 0);
+    let (end, progress) = said.split_last().unwrap();
+    let last = &progress.last().unwrap()["progress"];
+    assert_eq!(last["objects_done"], last["objects_total"]);
+    assert!(last["bytes_done"].as_u64().unwrap() > 0);
+    assert_eq!((&end["outcome"], &end["target"]["commit"]), (&"downloaded".into(), &second.into()));
+
+    let said = lines(&["install", "--json"], 100);
+    assert_eq!((said.len(), &said[0]["outcome"], &said[0]["code"]), (1, &"installed".into(), &100.into()));
+    world.reboot_into(0);
+    assert_eq!(lines(&["finalize", "--json"], 0)[0]["outcome"], "confirmed");
+    assert_eq!(lines(&["finalize", "--json"], 40)[0]["outcome"], "nothing-pending");
+    assert_eq!(lines(&["update", "--json"], 0)[0]["outcome"], "up-to-date");
+}
+
+#[test]
 fn a_deployment_that_the_bootloader_passed_by_is_booted_again_once() {
     let world = World::new("passed-by");
     let second = world.release(2);

@@ -1,8 +1,9 @@
 //! The native commands on a device that has a Director.
 
 use super::exit;
+use super::lines::Listener;
 use crate::agent::director::{Answer, Depth, Director, stop_on_signals};
-use crate::agent::{Agent, AgentError, Progress};
+use crate::agent::{Agent, AgentError};
 
 /// The native words for what a Director's device can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +14,17 @@ pub enum Directed {
         json: bool,
     },
     /// `download`, `update`.
-    Online(Depth),
+    Online {
+        /// How far.
+        depth: Depth,
+        /// For a program.
+        json: bool,
+    },
     /// `install`.
-    Install,
+    Install {
+        /// For a program.
+        json: bool,
+    },
     /// `daemon`.
     Daemon,
 }
@@ -26,22 +35,27 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
         return Err(AgentError::Directed { target: target.to_string() });
     }
     let mut director = Director::new(agent);
-    let mut progress = Progress::new();
+    let json = match command {
+        Directed::Check { json } | Directed::Online { json, .. } | Directed::Install { json } => json,
+        Directed::Daemon => false,
+    };
+    let mut listener = Listener::new(json);
     let answer = match command {
         Directed::Daemon => return director.daemon(),
         Directed::Check { .. } => {
             stop_on_signals(agent)?;
             director.online(Depth::Check, &mut |_| {})?
         }
-        Directed::Online(depth) => {
+        Directed::Online { depth, .. } => {
             stop_on_signals(agent)?;
-            director.online(depth, &mut |transfer| progress.show(&transfer))?
+            director.online(depth, &mut |transfer| listener.show(&transfer))?
         }
-        Directed::Install => director.install()?,
+        Directed::Install { .. } => director.install()?,
     };
-    match command {
-        Directed::Check { json: true } => println!("{}", json(&answer)),
-        _ => println!("{answer}"),
+    if json {
+        println!("{}", as_json(&answer));
+    } else {
+        println!("{answer}");
     }
     Ok(code(&answer))
 }
@@ -56,15 +70,16 @@ pub fn code(answer: &Answer) -> u8 {
     }
 }
 
-fn json(answer: &Answer) -> serde_json::Value {
+/// As the last line of the other steps (lines.rs).
+fn as_json(answer: &Answer) -> serde_json::Value {
     let (word, target) = match answer {
         Answer::NoUpdate => ("no-update", None),
         Answer::Failed(target) => ("failed", Some(target)),
         Answer::Available(target) => ("available", Some(target)),
         Answer::Downloaded(target) => ("downloaded", Some(target)),
         Answer::Installed(target) => ("installed", Some(target)),
-        Answer::Awaiting(target) => ("awaiting-reboot", Some(target)),
+        Answer::Awaiting(target) => ("reboot-needed", Some(target)),
         Answer::Adopted(target) => ("adopted", Some(target)),
     };
-    serde_json::json!({"answer": word, "target": target})
+    serde_json::json!({"outcome": word, "code": code(answer), "message": answer.to_string(), "target": target})
 }

@@ -7,6 +7,7 @@ mod directed;
 pub mod exit;
 mod explain;
 mod info;
+mod lines;
 mod lite;
 mod native;
 mod render;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::directed::{self, Directed};
+use super::lines::{self, Listener};
 use super::{argv, config, exit, explain, render, start_logging, tuf};
 use crate::agent::director::Depth;
-use crate::agent::{Agent, AgentError, Outcome, Progress, Step};
+use crate::agent::{Agent, AgentError, Step};
 use crate::config::{Settings, Trust, load};
 use crate::decide::Request;
 
@@ -67,6 +68,9 @@ struct Download {
     /// show what would be fetched, and fetch nothing
     #[argh(switch)]
     dry_run: bool,
+    /// print JSON Lines: progress, and at the end what it came to
+    #[argh(switch)]
+    json: bool,
 }
 
 /// deploy a Target that was downloaded; needs no network. A reboot is needed afterwards
@@ -76,6 +80,9 @@ struct Install {
     /// name or version of a Target
     #[argh(positional)]
     target: Option<String>,
+    /// print what it came to as JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// check, download and install in one go
@@ -85,12 +92,19 @@ struct Update {
     /// name or version of a Target
     #[argh(positional)]
     target: Option<String>,
+    /// print JSON Lines: progress, and at the end what it came to
+    #[argh(switch)]
+    json: bool,
 }
 
 /// after the reboot: confirm the boot, or take note that the bootloader went back. Needs no network
 #[derive(FromArgs)]
 #[argh(subcommand, name = "finalize")]
-struct Finalize {}
+struct Finalize {
+    /// print what it came to as JSON
+    #[argh(switch)]
+    json: bool,
+}
 
 /// what runs, what is pending, what is known to be bad
 #[derive(FromArgs)]
@@ -183,11 +197,28 @@ pub fn main(arguments: &[String]) -> u8 {
         start_logging(args.loglevel.unwrap_or(3));
         return tuf::main(tuf);
     }
+    let lines = command.speaks_lines();
     match with_settings(&args.config, args.loglevel, command) {
         Ok(code) => code,
         Err(error) => {
+            if lines {
+                println!("{}", lines::failure(&error));
+            }
             eprintln!("rust-ota: {error}");
             render::error_code(&error)
+        }
+    }
+}
+
+impl Command {
+    /// Whether a program reads JSON Lines from it, whose last one says what it came to.
+    fn speaks_lines(&self) -> bool {
+        match self {
+            Command::Download(Download { json, .. })
+            | Command::Install(Install { json, .. })
+            | Command::Update(Update { json, .. })
+            | Command::Finalize(Finalize { json }) => *json,
+            _ => false,
         }
     }
 }
@@ -233,14 +264,16 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             Ok(exit::OK)
         }
         Command::Explain(Explain { target }) => Ok(explain::run(&agent, request(&target))),
-        Command::Download(Download { target, dry_run: true }) => {
+        Command::Download(Download { target, dry_run: true, .. }) => {
             println!("{}", agent.plan_download(request(&target))?);
             Ok(exit::OK)
         }
-        Command::Download(Download { target, .. }) => step(&agent, Step::Download, &target),
-        Command::Install(Install { target }) => step(&agent, Step::Install, &target),
-        Command::Update(Update { target }) => step(&agent, Step::Update, &target),
-        Command::Finalize(_) => Ok(finish(&agent.locked("finalize")?.finalize()?)),
+        Command::Download(Download { target, json, .. }) => step(&agent, Step::Download, &target, json),
+        Command::Install(Install { target, json }) => step(&agent, Step::Install, &target, json),
+        Command::Update(Update { target, json }) => step(&agent, Step::Update, &target, json),
+        Command::Finalize(Finalize { json }) => {
+            Ok(Listener::new(json).finish(&agent.locked("finalize")?.finalize()?))
+        }
         Command::Status(Status { json }) => {
             let status = agent.status()?;
             print!("{}", if json { render::status_json(&status) } else { render::status_text(&status) });
@@ -251,7 +284,7 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             println!("{cleared} known-bad Target{} cleared", if cleared == 1 { "" } else { "s" });
             Ok(exit::OK)
         }
-        Command::Deadline(_) => Ok(finish(&agent.deadline()?)),
+        Command::Deadline(_) => Ok(Listener::new(false).finish(&agent.deadline()?)),
         Command::Daemon(_) => crate::agent::daemon::run(&agent, false),
         // Handled before an agent was needed.
         Command::Config(_) | Command::Tuf(_) => Ok(exit::OK),
@@ -262,11 +295,13 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
 fn of_director(command: &Command) -> Option<(Directed, Option<&str>)> {
     Some(match command {
         Command::Check(Check { json }) => (Directed::Check { json: *json }, None),
-        Command::Download(Download { target, dry_run: false }) => {
-            (Directed::Online(Depth::Download), target.as_deref())
+        Command::Download(Download { target, dry_run: false, json }) => {
+            (Directed::Online { depth: Depth::Download, json: *json }, target.as_deref())
         }
-        Command::Install(Install { target }) => (Directed::Install, target.as_deref()),
-        Command::Update(Update { target }) => (Directed::Online(Depth::Install), target.as_deref()),
+        Command::Install(Install { target, json }) => (Directed::Install { json: *json }, target.as_deref()),
+        Command::Update(Update { target, json }) => {
+            (Directed::Online { depth: Depth::Install, json: *json }, target.as_deref())
+        }
         Command::Daemon(_) => (Directed::Daemon, None),
         _ => return None,
     })
@@ -276,13 +311,8 @@ fn request(target: &Option<String>) -> Request<'_> {
     target.as_deref().map_or(Request::Latest, Request::Named)
 }
 
-fn step(agent: &Agent, step: Step, target: &Option<String>) -> Result<u8, AgentError> {
-    let mut progress = Progress::new();
-    let outcome = agent.locked(step.name())?.step(step, request(target), &mut |t| progress.show(&t))?;
-    Ok(finish(&outcome))
-}
-
-fn finish(outcome: &Outcome) -> u8 {
-    println!("{outcome}");
-    render::outcome_code(outcome)
+fn step(agent: &Agent, step: Step, target: &Option<String>, json: bool) -> Result<u8, AgentError> {
+    let mut listener = Listener::new(json);
+    let outcome = agent.locked(step.name())?.step(step, request(target), &mut |t| listener.show(&t))?;
+    Ok(listener.finish(&outcome))
 }
