@@ -19,6 +19,9 @@ FIRMWARE = pathlib.Path("/usr/lib/u-boot/qemu-x86/u-boot.rom")
 SUITE = os.environ.get("RUST_OTA_GUEST_SUITE", "trixie")
 MIRROR = os.environ.get("RUST_OTA_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 OSNAME = "debian"
+# Where a build leaves the description of an image: below a folder of kas, of bitbake, or of one machine's images. (Nowhere else is
+# looked: a build folder has millions of files.)
+KAS_MANIFESTS = [f"{place}qemu-tests/*/manifest.json" for place in ("", "deploy/images/*/", "tmp*/deploy/images/*/", "build/tmp*/deploy/images/*/")]
 
 
 class Image:
@@ -59,11 +62,16 @@ def plain(option):
 
 
 def kas(build_dir, variant):
-    """An image that kas built, as it describes itself in a manifest.json. `variant`: enabled, disabled, plain."""
-    found = [path for path in sorted(pathlib.Path(build_dir).glob("**/qemu-tests/*/manifest.json")) if path.parent.name == variant]
-    if len(found) != 1:
-        raise RuntimeError(f"{build_dir}: {len(found)} files qemu-tests/{variant}/manifest.json there, one is wanted; see docs/testing-in-qemu.md")
-    return Image(found[0].parent)
+    """An image that kas built, as it describes itself. `variant`: enabled, disabled, or plain, which any will do for."""
+    found = [path for pattern in KAS_MANIFESTS for path in sorted(pathlib.Path(build_dir).glob(pattern))]
+    fitting = [path for path in found if path.parent.name == variant] or (found[:1] if variant == "plain" else [])
+    if len(fitting) == 1:
+        return Image(fitting[0].parent)
+    there = "".join(f"\n  {path}" for path in fitting or found) or " none at all"
+    raise RuntimeError(
+        f"{build_dir}: one qemu-tests/{variant}/manifest.json is wanted, there:{there}\n"
+        f"kas/qemu-tests.yml says how to build an image that has one. Of several machines, name the folder deploy/images/MACHINE"
+    )
 
 
 def release(repo, parent, version, overlay):
@@ -101,9 +109,14 @@ def kernel_version(repo, commit):
     return listing.splitlines()[-1].rsplit("/", 1)[-1]
 
 
+def ssh_keys():
+    """The folder with the key that may log in and the device's own, which are part of every image that is made here."""
+    return cache.made("ssh", "1", _ssh_keys)
+
+
 def _base():
     """The tree without a client, as commit `base` of a repository."""
-    ssh = cache.made("ssh", "1", _ssh_keys)
+    ssh = ssh_keys()
     rootfs_key = cache.key(SUITE, MIRROR, DEBIAN / "rootfs.sh", DEBIAN / "guest-packages")
     tree = [DEBIAN / name for name in ("tree.sh", "initramfs.sh", "initramfs-init", "masked-units", "masked-generators", "files")]
     base_key = cache.key(rootfs_key, *tree, ssh)

@@ -96,7 +96,8 @@ step_package() {
 		echo 'int main(void) { return 0; }' | gcc -static -s -x c - -o "$program"
 	fi
 	for line in 'SYSTEMD_AUTO_ENABLE:rust-ota = "enable"' 'SYSTEMD_AUTO_ENABLE:rust-ota = "disable"' \
-		'SYSTEMD_AUTO_ENABLE:aktualizr = "disable"' 'SYSTEMD_AUTO_ENABLE_aktualizr = "enable"' 'SYSTEMD_AUTO_ENABLE_aktualizr = "disable"'; do
+		'SYSTEMD_AUTO_ENABLE:aktualizr = "enable"' 'SYSTEMD_AUTO_ENABLE:aktualizr = "disable"' 'SYSTEMD_AUTO_ENABLE:pn-rust-ota = "disable"' \
+		'SYSTEMD_AUTO_ENABLE_aktualizr = "enable"' 'SYSTEMD_AUTO_ENABLE_aktualizr = "disable"'; do
 		packaged "$line"
 	done
 	refuses_dynamic_program
@@ -104,7 +105,7 @@ step_package() {
 
 packaged() {
 	local split action
-	configure_real package qemux86-64 "$1" 'RUST_OTA_BUILD = "prebuilt"' "RUST_OTA_STATIC_PROGRAM = \"$work/out/rust-ota-static\"" \
+	configure_real package qemux86-64 "$@" 'RUST_OTA_BUILD = "prebuilt"' "RUST_OTA_STATIC_PROGRAM = \"$work/out/rust-ota-static\"" \
 		'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' 'PACKAGE_CLASSES = "package_ipk"' \
 		'RDEPENDS:rust-ota-boot:remove = "u-boot-fw-utils"'
 	# From nothing but the shared state, as a build server does: what a toggle does not change by its hash, it does not change.
@@ -121,8 +122,24 @@ packaged() {
 	[ "$(cat "$split"/rust-ota-boot-confirm/usr/lib/systemd/system-preset/*)" = $'enable rust-ota-finalize.service\nenable rust-ota-deadline.timer' ]
 	[ "$(readlink "$split/rust-ota-aktualizr/usr/bin/aktualizr")" = rust-ota ]
 	cmp "$split/rust-ota/usr/bin/rust-ota" "$work/out/rust-ota-static"
-	cmp "$split/rust-ota/usr/lib/systemd/system/rust-ota.service" "$work/src/meta-rust-ota/recipes-sota/rust-ota/files/systemd/rust-ota.service"
+	[ "$(cat "$split"/rust-ota-timer/usr/lib/systemd/system-preset/*)" = 'enable rust-ota.timer' ]
+	files_are_the_layers
 	(cd "$work"/build/package/tmp/work && find . -path '*/packages-split/*' \( -type f -o -type l \) | sed 's,.*packages-split/,,' | sort) > "$work/out/packages.txt"
+}
+
+# Each unit and fragment of the layer, the ones that the QEMU tests use, is in exactly one package, and is the layer's; only
+# @VARIABLES@ are replaced.
+files_are_the_layers() {
+	local files=$work/src/meta-rust-ota/recipes-sota/rust-ota/files file found
+	for file in "$files"/systemd/* "$files"/fragments/* "$files"/tmpfiles/* "$files"/../../../recipes-bsp/rust-ota-boot/files/{efi.mount,fw_env.config}; do
+		found=$(find "$work"/build/package/tmp/work/*/*/*/packages-split -name "${file##*/}" -type f)
+		[ "$(wc -l <<< "$found")" = 1 ] || { echo "${file##*/} is in these packages: $found"; return 1; }
+		if grep -q '^[^#]*@[A-Z_]*@' "$file"; then
+			! grep '@[A-Z_]*@' "$found" || return 1
+		else
+			cmp "$file" "$found"
+		fi
+	done
 }
 
 refuses_dynamic_program() {
@@ -170,6 +187,36 @@ step_publish() {
 	python3 -c 'import json, sys; m = json.load(open(sys.argv[1])); print("manifest:", m["disk"], m["commit"][:12], m["kernel"])' \
 		"$work"/build/publish/tmp/deploy/images/*/qemu-tests/enabled/manifest.json
 	cmp "${repository%/*}/keys/key.pub" "$work"/build/publish/tmp/work/*/publish-test/*/rootfs/etc/ssh/authorized_keys
+}
+
+# An image for the QEMU tests, made of what bitbake packaged and of what class rust-ota-qemu-tests puts into an image and says about it.
+# Only the system below is not Yocto's: the test bed's Debian. Enabled and disabled, each is booted and updated.
+step_bed() {
+	local ota_repo variant
+	[ -n "${RUST_OTA_PROGRAM:-}" ] || { echo "no RUST_OTA_PROGRAM: a stand-in cannot be booted; scripts/static-build makes a program"; return; }
+	ota_repo=$(find "$work/build/native/tmp/sysroots-components" -name ota-repo -type f | head -1)
+	[ -n "$ota_repo" ] || { echo "step bed needs step native"; return 1; }
+	export RUST_OTA_CACHE=$work/cache
+	cp "$RUST_OTA_PROGRAM" "$work/out/rust-ota-static"
+	rm -rf "$work/build/bed"
+	for variant in enable disable; do
+		bed_image "$variant" || { tail -20 "$work/out/bed.log"; return 1; }
+	done
+	RUST_OTA_CLIENT=$work/out/rust-ota-static RUST_OTA_REPO=$ota_repo \
+		qemu-tests/run --image "kas:$work/build/bed" -k 'test_a or test_d or a_trial_is_counted' 2>&1 | tee "$work/out/bed-tests.log" | tail -15
+	grep -q ' passed' "$work/out/bed-tests.log"
+	! grep -Eq ' (failed|error)' "$work/out/bed-tests.log"
+}
+
+bed_image() {
+	local bed=$work/bed/$1 toggle="SYSTEMD_AUTO_ENABLE:rust-ota = \"$1\""
+	/usr/bin/python3 scripts/yocto/bed.py keys "$bed"
+	packaged "$toggle" 'SOTA_HARDWARE_ID = "qemu-device"' 'SOTA_POLLING_SEC:pn-rust-ota-config = "10"' || return
+	configure_real bed qemux86-64 "$toggle" "BED = \"$bed\""
+	inside bed "bitbake -c rootfs bed-test" || return
+	/usr/bin/python3 scripts/yocto/bed.py image "$bed" "$work/build/package" "$work"/build/bed/tmp/work/*/bed-test/*/rootfs || return
+	inside bed "bitbake bed-test" || return
+	echo "  $(cd "$work/build/bed" && ls tmp/deploy/images/*/qemu-tests/"$1"d/manifest.json)"
 }
 
 # Everything that building the image would do, in order, and nothing done.

@@ -59,5 +59,5 @@ addtask deploy after do_compile before do_build
 SYSTEMD_SERVICE:${PN} = "efi.mount"
 FILES:${PN} += "/efi"
 RDEPENDS:${PN} = "u-boot-fw-utils"
-# A U-Boot recipe of the board may bring an fw_env.config of its own.
-RCONFLICTS:${PN} = "u-boot-env"
+# A board whose U-Boot recipe brings an fw_env.config of its own (package u-boot-env, elsewhere often empty) must leave one of the
+# two out: the package manager says so as it makes the image.
