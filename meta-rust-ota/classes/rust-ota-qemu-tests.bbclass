@@ -34,7 +34,7 @@ rust_ota_qemu_tests_rootfs() {
     # The tests' server. Its first root comes to the device when a test makes the server, as it would in a factory.
     echo "${RUST_OTA_QEMU_TESTS_SERVER_ADDRESS} ${@d.getVar('RUST_OTA_QEMU_TESTS_SERVER').split('/')[2].split(':')[0]}" >> ${IMAGE_ROOTFS}${sysconfdir}/hosts
     install -d ${IMAGE_ROOTFS}${nonarch_libdir}/sota/conf.d
-    printf '[tls]\nserver = "%s"\n\n[pacman]\ntags = "main"\n\n[rust_ota]\nmetadata = "tuf"\nroot = "/var/sota/root.json"\n' \
+    printf '[tls]\nserver = "%s"\n\n[pacman]\ntags = "main"\n\n[rust_ota]\nmetadata = "tuf"\nroot = "${localstatedir}/sota/root.json"\n' \
         "${RUST_OTA_QEMU_TESTS_SERVER}" > ${IMAGE_ROOTFS}${nonarch_libdir}/sota/conf.d/50-server.toml
     # A test reads on the serial console what the client says, and a failed boot leaves it there.
     for unit in rust-ota rust-ota-finalize rust-ota-deadline rust-ota-update; do

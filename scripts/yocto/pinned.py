@@ -16,4 +16,4 @@ fetched = {repo: entry for repo, entry in configuration["repos"].items() if entr
 unpinned = [repo for repo in fetched if "commit" not in locked.get(repo, {})]
 if unpinned:
     sys.exit(f"{name}: no commit in a lock file for {', '.join(unpinned)}: kas lock {name}")
-print(f"{name}: valid, {len(fetched)} repositories pinned")
+print(f"{name}: machine {configuration.get('machine')}, distro {configuration.get('distro')}, {len(fetched)} repositories pinned")

@@ -57,6 +57,9 @@ do_install:append() {
     ln -s rust-ota ${D}${bindir}/aktualizr
     ln -s rust-ota ${D}${bindir}/aktualizr-lite
     ln -s rust-ota ${D}${bindir}/aktualizr-info
+    # The unit's Alias= lines work once it is enabled; who starts a disabled one by its old name needs these.
+    ln -s rust-ota.service ${D}${systemd_system_unitdir}/aktualizr.service
+    ln -s rust-ota.service ${D}${systemd_system_unitdir}/aktualizr-lite.service
 }
 
 PACKAGE_BEFORE_PN = "${PN}-boot-confirm ${PN}-timer ${PN}-resource-control ${PN}-aktualizr ${PN}-aktualizr-lite ${PN}-aktualizr-info"
@@ -103,9 +106,9 @@ RDEPENDS:${PN}-resource-control = "${PN}"
 
 # --- The names of the clients that this one stands in for. Only an image that asks for them has them.
 SUMMARY:${PN}-aktualizr = "OTA client: under the name and command line of aktualizr"
-FILES:${PN}-aktualizr = "${bindir}/aktualizr"
+FILES:${PN}-aktualizr = "${bindir}/aktualizr ${systemd_system_unitdir}/aktualizr.service"
 SUMMARY:${PN}-aktualizr-lite = "OTA client: under the name and command line of aktualizr-lite"
-FILES:${PN}-aktualizr-lite = "${bindir}/aktualizr-lite"
+FILES:${PN}-aktualizr-lite = "${bindir}/aktualizr-lite ${systemd_system_unitdir}/aktualizr-lite.service"
 SUMMARY:${PN}-aktualizr-info = "OTA client: under the name and command line of aktualizr-info"
 FILES:${PN}-aktualizr-info = "${bindir}/aktualizr-info"
 RDEPENDS:${PN}-aktualizr = "${PN}"
