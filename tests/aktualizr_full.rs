@@ -66,6 +66,13 @@ fn an_idle_poll_writes_nothing() {
     assert_eq!(world.snapshot("sota"), state, "the disk is left alone");
     let idle = world.requests()[seen..].to_vec();
     end(child);
+    let log = fs::read_to_string(world.path("requests.jsonl")).unwrap();
+    let connections: std::collections::BTreeSet<u64> = log
+        .lines()
+        .skip(seen)
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["connection"].as_u64().unwrap())
+        .collect();
+    assert_eq!(connections.len(), 1, "one connection for all polls");
     let per_poll = idle.len() as f64 / idle.iter().filter(|p| p.ends_with("/manifest")).count() as f64;
     assert!(per_poll <= 3.5, "{per_poll} requests a poll: {idle:?}");
     assert!(!idle.iter().any(|p| p.starts_with("/repo/")), "nothing is assigned: {idle:?}");

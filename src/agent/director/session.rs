@@ -57,6 +57,11 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// The same with a connection that was made before.
+    pub fn with_connection(self, http: Option<Http>) -> Session<'a> {
+        Session { http: http.map_or_else(OnceCell::new, OnceCell::from), ..self }
+    }
+
     /// The connection; certificates are read when it is first needed, since installing needs none.
     pub fn http(&self) -> Result<&Http, AgentError> {
         if let Some(http) = self.http.get() {
