@@ -19,6 +19,7 @@ mod rotate;
 mod run;
 mod serve;
 mod show;
+mod tags;
 mod target;
 mod time;
 mod tls;

@@ -19,6 +19,7 @@ use crate::files;
 use crate::keys::{Key, Keyring};
 use crate::metadata::{Head, Listing, MetaFile, Role, Root, Targets, sign};
 use crate::repository::{Published, Repository, Settings, file_name, metadata_folder};
+use crate::tags;
 use crate::time;
 use crate::verify;
 
@@ -91,7 +92,8 @@ pub fn publish(
         Profile::Tuf => write_in_order(&folder, &files)?,
         Profile::Ats => write_by_exchange(dir, &folder, &files)?,
     }
-    verify::remember_timestamp(dir, &repository.private[0])
+    verify::remember_timestamp(dir, &repository.private[0])?;
+    tags::follow(repository, signing)
 }
 
 impl<'a> Signing<'a> {
@@ -157,7 +159,8 @@ impl<'a> Signing<'a> {
         time::format(self.now.saturating_add(self.settings.lifetime(role)))
     }
 
-    fn keys(&self, role: Role, root: &Root) -> Result<Vec<&'a Key>, Error> {
+    /// Enough keys of a role, by a root.
+    pub fn keys(&self, role: Role, root: &Root) -> Result<Vec<&'a Key>, Error> {
         let keys = root.roles.get(&role).cloned().unwrap_or_default();
         self.keyring.signers(role, &keys)
     }
@@ -171,7 +174,8 @@ fn add_missing<'a>(keys: &mut Vec<&'a Key>, more: Vec<&'a Key>) {
     }
 }
 
-fn write_in_order(folder: &Path, files: &[File]) -> Result<(), Error> {
+/// Puts files into a folder, each whole, in this order.
+pub fn write_in_order(folder: &Path, files: &[File]) -> Result<(), Error> {
     for (name, bytes) in files {
         files::replace(&folder.join(name), bytes, files::PUBLIC)?;
     }

@@ -9,6 +9,7 @@ use argh::FromArgs;
 
 pub use director::{Director, DirectorCommand};
 pub use keys::{Keys, KeysAdd, KeysCommand, KeysList, KeysRemove, Rotate};
+pub use publishing::Tags as TagsArgs;
 pub use publishing::{Init, Refresh, Show, Target, TargetAdd, TargetCommand, TargetList, TargetRemove};
 pub use serving::{DeviceConfig, Serve, Tls};
 
@@ -39,6 +40,7 @@ pub enum Command {
     Init(Init),
     Target(Target),
     Refresh(Refresh),
+    Tags(TagsArgs),
     Show(Show),
     Rotate(Rotate),
     Keys(Keys),

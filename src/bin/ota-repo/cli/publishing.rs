@@ -170,6 +170,22 @@ pub struct Refresh {
     pub keys: Vec<PathBuf>,
 }
 
+/// Publish a set of Targets for each tag beside the whole one, as tags/TAG/repo.
+///
+/// A device that is subscribed to a tag reads only its Targets, with repo_server = https://.../tags/TAG/repo. Once the
+/// folder tags/ is there, every command that publishes keeps the sets up to date.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "tags")]
+pub struct Tags {
+    /// folder of the repository
+    #[argh(positional, arg_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// folder with the keys (default: DIR.keys); repeatable, the first one has the settings
+    #[argh(option, arg_name = "FOLDER")]
+    pub keys: Vec<PathBuf>,
+}
+
 /// Show what is published: versions, expiry, thresholds.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show")]

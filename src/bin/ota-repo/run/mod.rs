@@ -27,6 +27,7 @@ pub fn run(command: Command) -> Result<(), Error> {
             TargetCommand::List(args) => publishing::target_list(&args),
         },
         Command::Refresh(args) => publishing::refresh(&args),
+        Command::Tags(args) => publishing::tags(&args),
         Command::Show(args) => publishing::show(&args),
         Command::Rotate(args) => keys::rotate(args),
         Command::Keys(args) => match args.command {

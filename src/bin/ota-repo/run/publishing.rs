@@ -7,14 +7,16 @@ use rust_ota::tuf::Profile;
 use serde_json::{Value, json};
 
 use super::{DAY, lifetime, pairs, print_json, threshold};
-use crate::cli::{Init, Refresh, Show, TargetAdd, TargetList, TargetRemove};
+use crate::cli::{Init, Refresh, Show, TagsArgs, TargetAdd, TargetList, TargetRemove};
 use crate::error::Error;
 use crate::init;
 use crate::keys::MAKE_RSA;
 use crate::metadata::{Role, Target};
+use crate::publish::Signing;
 use crate::refresh;
-use crate::repository::{Published, Settings, metadata_folder};
+use crate::repository::{Published, Repository, Settings, metadata_folder};
 use crate::show;
+use crate::tags;
 use crate::target::{self, Addition};
 use crate::time;
 use crate::treehub::Wanted;
@@ -137,6 +139,20 @@ fn describe(name: &str, target: &Target) -> Value {
     object.insert("target".to_string(), json!(name));
     object.insert("commit".to_string(), json!(target.hashes.get("sha256")));
     Value::Object(object)
+}
+
+pub fn tags(args: &TagsArgs) -> Result<(), Error> {
+    let repository = Repository::open(&args.dir, &args.keys)?;
+    let keyring = repository.keyring()?;
+    let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
+    for (tag, count) in tags::publish(&repository, &signing)? {
+        let plural = if count == 1 { "" } else { "s" };
+        println!(
+            "{tag}  {count} Target{plural}  {}",
+            metadata_folder(&tags::folder(&args.dir).join(&tag)).display()
+        );
+    }
+    Ok(())
 }
 
 pub fn refresh(args: &Refresh) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use super::gateway::Gateway;
 use super::http::Request;
 use crate::error::Error;
 use crate::repository::metadata_folder;
+use crate::tags;
 use crate::treehub;
 
 /// The published folders, and the device gateway where there is one.
@@ -15,6 +16,7 @@ use crate::treehub;
 pub struct Site {
     metadata: PathBuf,
     treehub: PathBuf,
+    tags: PathBuf,
     gateway: Option<Gateway>,
 }
 
@@ -22,7 +24,12 @@ impl Site {
     /// The site of a repository; a gateway where what devices send is to be kept.
     pub fn open(dir: &Path, received: Option<&Path>) -> Result<Self, Error> {
         let gateway = received.map(|received| Gateway::open(dir, received)).transpose()?;
-        let site = Self { metadata: metadata_folder(dir), treehub: treehub::folder(dir), gateway };
+        let site = Self {
+            metadata: metadata_folder(dir),
+            treehub: treehub::folder(dir),
+            tags: tags::folder(dir),
+            gateway,
+        };
         if site.metadata.is_dir() { Ok(site) } else { Err(Error::NotARepository { path: dir.to_path_buf() }) }
     }
 
@@ -36,6 +43,7 @@ impl Site {
         match request.path.split_first() {
             Some((first, rest)) if first == "repo" => files::answer(&self.metadata, rest, request),
             Some((first, rest)) if first == "treehub" => files::answer(&self.treehub, rest, request),
+            Some((first, rest)) if first == "tags" => files::answer(&self.tags, rest, request),
             _ => match &self.gateway {
                 Some(gateway) => gateway.answer(request, body, device),
                 None => Answer::status(404),
