@@ -1,6 +1,6 @@
 //! What a device gateway sees of a device: headers, events, reports; and what the callback program is told.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod lite_common;
 
@@ -9,9 +9,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Child;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use lite_common::{World, device, lite, release_with_app, run};
+use lite_common::{World, client, device, lite, release_with_app, run};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -39,6 +41,14 @@ struct Gateway {
     seen: Arc<Mutex<Vec<Seen>>>,
     /// The answer to `POST /events`.
     events: Arc<Mutex<u16>>,
+    /// The answer to `POST /treehub/download-urls`.
+    remotes: Arc<Mutex<Option<String>>>,
+    /// The answer to every request for metadata, with its `Retry-After`.
+    refusal: Arc<Mutex<Option<(u16, u64)>>>,
+    /// Each connection ends with the timestamp.
+    closing: Arc<Mutex<bool>>,
+    /// Bytes of each connection, both ways, under TLS.
+    bytes: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Gateway {
@@ -62,6 +72,10 @@ impl Gateway {
             folder: world.dir.join("ota"),
             seen: Arc::default(),
             events: Arc::new(Mutex::new(200)),
+            remotes: Arc::default(),
+            refusal: Arc::default(),
+            bytes: Arc::default(),
+            closing: Arc::default(),
         };
         let (config, this) = (Arc::new(config), gateway.clone());
         std::thread::spawn(move || {
@@ -75,12 +89,32 @@ impl Gateway {
 
     fn connection(&self, number: usize, stream: TcpStream, config: Arc<rustls::ServerConfig>) {
         let session = rustls::ServerConnection::new(config).unwrap();
+        let stream = Counted { stream, number, bytes: self.bytes.clone() };
         let mut stream = BufReader::new(rustls::StreamOwned::new(session, stream));
         while let Some(seen) = request(&mut stream, number) {
-            let (status, body) = self.answer(&seen);
+            let (mut status, mut body) = self.answer(&seen);
+            let mut more = String::new();
+            if let Some((refused, seconds)) =
+                self.refusal.lock().unwrap().filter(|_| seen.path.starts_with("/repo/"))
+            {
+                (status, body) = (refused, Vec::new());
+                more = format!("Retry-After: {seconds}\r\n");
+            } else if status == 200 && seen.path == "/repo/timestamp.json" {
+                let etag = format!("\"{}\"", rust_ota::tuf::sha256_hex(&body));
+                if seen.header("if-none-match") == Some(etag.as_str()) {
+                    (status, body) = (304, Vec::new());
+                }
+                more = format!("ETag: {etag}\r\n");
+            }
+            let last = *self.closing.lock().unwrap() && seen.path == "/repo/timestamp.json";
+            if last {
+                more.push_str("Connection: close\r\n");
+            }
             self.seen.lock().unwrap().push(seen);
-            let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n", body.len());
-            if stream.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() {
+            let length =
+                if status == 304 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+            let head = format!("HTTP/1.1 {status} x\r\n{more}{length}\r\n");
+            if stream.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() || last {
                 return;
             }
         }
@@ -92,7 +126,11 @@ impl Gateway {
                 (200, br#"{"Name":"lab 7","factory":"f","owner":"o","repo_id":"r"}"#.to_vec())
             }
             ("POST", "/events") => (*self.events.lock().unwrap(), Vec::new()),
-            ("PUT", "/system_info/network") => (200, Vec::new()),
+            ("PUT", "/system_info/network" | "/system_info/config" | "/system_info") => (200, Vec::new()),
+            ("POST", "/treehub/download-urls") => match &*self.remotes.lock().unwrap() {
+                Some(list) => (200, list.clone().into_bytes()),
+                None => (204, Vec::new()),
+            },
             ("GET", path) => {
                 fs::read(self.folder.join(&path[1..])).map_or((404, Vec::new()), |bytes| (200, bytes))
             }
@@ -110,6 +148,72 @@ impl Gateway {
         let posts = self.take().into_iter().filter(|s| s.path == "/events");
         posts.map(|s| serde_json::from_str(&s.body).unwrap()).collect()
     }
+}
+
+/// A connection whose bytes are counted.
+struct Counted {
+    stream: TcpStream,
+    number: usize,
+    bytes: Arc<Mutex<Vec<u64>>>,
+}
+
+impl Counted {
+    fn count(&self, moved: usize) {
+        let mut bytes = self.bytes.lock().unwrap();
+        if bytes.len() <= self.number {
+            bytes.resize(self.number + 1, 0);
+        }
+        bytes[self.number] += moved as u64;
+    }
+}
+
+impl std::io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let moved = self.stream.read(buffer)?;
+        self.count(moved);
+        Ok(moved)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let moved = self.stream.write(buffer)?;
+        self.count(moved);
+        Ok(moved)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The daemon, until the test ends.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(world: &World) -> Daemon {
+        let mut command = client(world, &["daemon", "--interval", "1"]);
+        Daemon(command.stderr(std::process::Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for what will come, or gives up after a time that no machine needs.
+#[track_caller]
+fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    for _ in 0..1200 {
+        if true_now() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{what} has not come");
 }
 
 fn request(stream: &mut impl BufRead, connection: usize) -> Option<Seen> {
@@ -239,6 +343,8 @@ fn the_story_of_an_update_in_events() {
 fn events_wait_for_a_server_that_takes_them() {
     let world = device("gateway-later");
     let gateway = Gateway::start(&world);
+    // The tests' reboots are made by fragments, and they would be told.
+    world.fragment("60-quiet", "[telemetry]\nreport_config = 0\n");
     *gateway.events.lock().unwrap() = 503;
     world.release(2);
     lite(&world, &["update"]).expect(100);
@@ -369,4 +475,160 @@ fn the_callback_program_is_told_each_stage_and_no_shell_reads_it() {
     let mut native = world.client(&["check"]);
     native.stdin(std::process::Stdio::null());
     run(native).expect(0);
+}
+
+#[test]
+fn an_idle_poll_of_the_daemon_asks_by_name_and_moves_little() {
+    let world = device("gateway-daemon");
+    let gateway = Gateway::start(&world);
+    let _daemon = Daemon::start(&world);
+    let polls = |gateway: &Gateway| {
+        let seen = gateway.seen.lock().unwrap();
+        seen.iter().filter(|s| s.path == "/repo/timestamp.json").count()
+    };
+    until("the fifth poll", || polls(&gateway) >= 5);
+    let before = world.snapshot("sota");
+    gateway.take();
+    let moved = || gateway.bytes.lock().unwrap().iter().sum::<u64>();
+    let (first, from) = (polls(&gateway), moved());
+    until("three more polls", || polls(&gateway) >= first + 3);
+    let (count, bytes) = (polls(&gateway) as u64, moved() - from);
+    let seen = gateway.take();
+    for request in seen.iter().filter(|s| s.path == "/repo/timestamp.json") {
+        assert!(request.header("if-none-match").is_some(), "{request:?}");
+    }
+    assert!(
+        seen.iter().all(|s| ["/repo/2.root.json", "/repo/timestamp.json"].contains(&s.path.as_str())),
+        "{seen:?}"
+    );
+    assert!(bytes / count < 2000, "{bytes} bytes in {count} polls");
+    println!("{} bytes an idle poll on one connection", bytes / count);
+    assert_eq!(world.snapshot("sota"), before);
+}
+
+#[test]
+fn a_new_connection_goes_on_with_the_session_before() {
+    let world = device("gateway-resumed");
+    let gateway = Gateway::start(&world);
+    *gateway.closing.lock().unwrap() = true;
+    let _daemon = Daemon::start(&world);
+    until("the fifth connection", || gateway.bytes.lock().unwrap().len() >= 5);
+    let bytes = gateway.bytes.lock().unwrap().clone();
+    println!("bytes of each connection, the first with a whole handshake: {bytes:?}");
+    // The last one may be under way still.
+    assert!(bytes[bytes.len() - 2] < 3000, "{bytes:?}");
+}
+
+#[test]
+fn what_the_server_is_told_of_the_device_and_what_not() {
+    let world = device("gateway-facts");
+    let gateway = Gateway::start(&world);
+    world.fragment("60-secret", "[p11]\npass = hunter2\n");
+    fs::create_dir_all(world.path("bin")).unwrap();
+    fs::write(world.path("bin/lshw"), "#!/bin/sh\necho '[{\"id\": \"board\", \"options\": \"'$1'\"}]'\n")
+        .unwrap();
+    fs::set_permissions(world.path("bin/lshw"), fs::Permissions::from_mode(0o755)).unwrap();
+    let check = |args: &[&str]| {
+        let mut command = client(&world, args);
+        command.env("PATH", format!("{}:{}", world.path("bin"), std::env::var("PATH").unwrap()));
+        run(command).expect(0);
+        let told = gateway.take().into_iter().filter(|s| s.path.starts_with("/system_info"));
+        told.filter(|s| s.path != "/system_info/network").collect::<Vec<_>>()
+    };
+    let told = check(&["check", "--report-hw-info", "1"]);
+    let paths: Vec<(&str, &str)> = told.iter().map(|s| (s.method.as_str(), s.path.as_str())).collect();
+    assert_eq!(paths, [("PUT", "/system_info/config"), ("PUT", "/system_info")]);
+    assert_eq!(told[0].header("content-type"), Some("application/toml"));
+    assert!(
+        told[0].body.contains("[pacman]\n") && told[0].body.contains("tags = \"main\"\n"),
+        "{}",
+        told[0].body
+    );
+    assert!(told[0].body.contains("pass = \"(withheld)\"") && !told[0].body.contains("hunter2"));
+    assert_eq!(
+        serde_json::from_str::<Value>(&told[1].body).unwrap(),
+        json!({"id": "board", "options": "-json"})
+    );
+
+    assert!(check(&["check", "--report-hw-info", "1"]).is_empty(), "nothing has changed");
+    world.fragment("61-polling", "[uptane]\npolling_sec = 77\n");
+    let told = check(&["check"]);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].body.contains("polling_sec = \"77\""));
+    world.fragment("62-quiet", "[telemetry]\nreport_config = 0\nreport_network = 0\n");
+    fs::remove_file(world.path("sota/rust-ota/reported.json")).unwrap();
+    lite(&world, &["check"]).expect(0);
+    assert!(!gateway.take().iter().any(|s| s.path.starts_with("/system_info")));
+}
+
+#[test]
+fn content_comes_from_where_the_gateway_says_or_else_from_itself() {
+    let world = device("gateway-remotes");
+    let gateway = Gateway::start(&world);
+    lite(&world, &["check"]).expect(0);
+    std::os::unix::fs::symlink("treehub", world.path("ota/mirror")).unwrap();
+    let config = fs::read_to_string(world.path("conf.d/10-server.toml")).unwrap();
+    let address = config.split('"').nth(1).unwrap().to_string();
+    let remote =
+        |path: &str, token: &str| json!({"download_url": format!("{address}/{path}"), "access_token": token});
+    let plain = json!({"download_url": "http://plain.example/", "access_token": "c"});
+    *gateway.remotes.lock().unwrap() =
+        Some(json!([remote("mirror", "a"), remote("nowhere", "b"), plain]).to_string());
+    world.release(2);
+    lite(&world, &["update"]).expect(100);
+    let seen = gateway.take();
+    let asked = seen.iter().find(|s| s.path == "/treehub/download-urls").unwrap();
+    assert_eq!((asked.method.as_str(), asked.body.as_str()), ("POST", "null"));
+    let of = |folder: &str| seen.iter().filter(|s| s.path.starts_with(folder)).cloned().collect::<Vec<_>>();
+    assert!(!of("/nowhere/").is_empty() && of("/nowhere/").len() < 3, "the last one first, and given up");
+    assert!(of("/nowhere/").iter().all(|s| s.header("authorization") == Some("Bearer b")));
+    assert!(of("/mirror/").len() > 3 && of("/treehub/objects/").is_empty());
+    for object in of("/mirror/") {
+        assert_eq!(object.header("authorization"), Some("Bearer a"));
+        assert_eq!((object.header("x-ats-target"), object.header("x-correlation-id")), (None, None));
+    }
+
+    world.reboot_into(0);
+    lite(&world, &["finalize"]).expect(0);
+    let odd = [json!([remote("nowhere", "b")]).to_string(), "{".to_string(), "null".to_string()];
+    for (version, odd) in (3..).zip(odd) {
+        *gateway.remotes.lock().unwrap() = Some(odd);
+        world.release(version);
+        lite(&world, &["check"]).expect(16);
+        lite(&world, &["pull"]).expect(0);
+        let seen = gateway.take();
+        let own = seen.iter().filter(|s| s.path.starts_with("/treehub/objects/"));
+        assert!(own.clone().count() > 0 && own.clone().all(|s| s.header("authorization").is_none()));
+    }
+}
+
+#[test]
+fn a_server_that_wants_to_be_left_alone_is_over_a_restart_too() {
+    let world = device("gateway-retry-after");
+    let gateway = Gateway::start(&world);
+    lite(&world, &["check"]).expect(0);
+    *gateway.refusal.lock().unwrap() = Some((503, 100));
+    gateway.take();
+    let file = world.path("sota/rust-ota/backoff.json");
+    let stored = || -> Option<Value> { serde_json::from_slice(&fs::read(&file).ok()?).ok() };
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    {
+        let _daemon = Daemon::start(&world);
+        until("the record of the trouble", || stored().is_some());
+    }
+    let until_then = stored().unwrap()["until"].as_i64().unwrap() - now();
+    assert!((50..=126).contains(&until_then), "{until_then} s, and a quarter at most");
+    assert_eq!(stored().unwrap()["failures"], 1);
+    gateway.take();
+    *gateway.refusal.lock().unwrap() = None;
+    {
+        let _daemon = Daemon::start(&world);
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(gateway.take().is_empty(), "with an interval of a second");
+    }
+    lite(&world, &["check"]).expect(0);
+    fs::write(&file, format!("{{\"failures\": 1, \"until\": {}}}", now() - 1)).unwrap();
+    let _daemon = Daemon::start(&world);
+    until("the end of the record", || !fs::exists(&file).unwrap());
+    assert!(!gateway.take().is_empty());
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::patience::Patience;
 use super::{Agent, AgentError, Outcome, Progress, Step};
 use crate::decide::{Request, Stay};
 use crate::store::StoreError;
@@ -17,6 +18,7 @@ const MOST_BACKOFF: u32 = 16;
 
 /// Polls by the rules of the newest Target, or by those of a Director. Ends with 0 when told to (SIGTERM, SIGINT), after a reboot was ordered, or `once` it would wait.
 pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
+    agent.report_hardware();
     let mut finalized = false;
     poll(agent, once, &mut || turn(agent, &mut finalized))
 }
@@ -28,14 +30,15 @@ pub(super) fn poll(
     turn: &mut dyn FnMut() -> Result<Turn, AgentError>,
 ) -> Result<u8, AgentError> {
     let bell = stop_on_signals(agent)?;
+    let (mut patience, left) = Patience::new(agent);
     notify("READY=1");
-    let mut failures: u32 = 0;
     if !once && agent.nothing_to_judge() {
-        wait(&bell, first_pause(agent.settings().polling_sec, random()));
+        wait(&bell, left.unwrap_or_else(|| first_pause(agent.settings().polling_sec, random())));
     }
     while !agent.stopping() {
-        match turn() {
-            Ok(Turn::Stay) => failures = 0,
+        let trouble = match turn() {
+            // It may have gone on with what it knew.
+            Ok(Turn::Stay) => agent.memory.trouble.take(),
             Ok(Turn::Reboot) => {
                 notify("STOPPING=1");
                 agent.reboot()?;
@@ -43,17 +46,20 @@ pub(super) fn poll(
             }
             Err(_) if agent.stopping() => break,
             // A person is at work: not an error, and no reason to come later than usual.
-            Err(AgentError::Store(error @ StoreError::Locked { .. })) => log::info!("{error}"),
+            Err(AgentError::Store(error @ StoreError::Locked { .. })) => {
+                log::info!("{error}");
+                None
+            }
             Err(error) => {
-                failures = failures.saturating_add(1);
                 log::error!("{error}");
                 notify(&format!("STATUS={error}"));
+                Some(agent.memory.trouble.take().unwrap_or_default())
             }
-        }
+        };
         if once {
             return Ok(0);
         }
-        wait(&bell, pause(agent.settings().polling_sec, failures, random()));
+        wait(&bell, patience.after(trouble, random()));
     }
     notify("STOPPING=1");
     log::info!("told to stop");
@@ -145,7 +151,7 @@ fn wait_for_reboot(agent: &Agent, name: &str) -> Turn {
 
 /// Half to one and a half of the interval, so that devices that got power together do not poll together; after
 /// errors the double each time, up to a limit. Pure: the randomness comes in.
-fn pause(interval: u64, failures: u32, random: u32) -> Duration {
+pub(super) fn pause(interval: u64, failures: u32, random: u32) -> Duration {
     let factor = 1u32.checked_shl(failures).unwrap_or(MOST_BACKOFF).min(MOST_BACKOFF);
     let base = Duration::from_secs(interval.max(1)) * factor;
     base.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))

@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Target};
-use crate::gateway::{ClientIdentity, Http, HttpSettings, headers};
+use crate::gateway::{Http, headers};
 use crate::store::TargetRecord;
 
 use super::AgentError;
@@ -21,15 +21,13 @@ pub struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    /// Reads the certificates; connects to nothing. `names` are Targets to look the current one's apps up in.
-    pub fn new(settings: &'a Settings, facts: &Facts, names: &[Target]) -> Result<Link<'a>, AgentError> {
-        let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
-        let http = Http::new(&HttpSettings {
-            ca: settings.ca.clone(),
-            client,
-            idle_connections: settings.pull_jobs,
-            ..HttpSettings::default()
-        })?;
+    /// Connects to nothing. `names` are Targets to look the current one's apps up in.
+    pub fn new(
+        settings: &'a Settings,
+        http: Http,
+        facts: &Facts,
+        names: &[Target],
+    ) -> Result<Link<'a>, AgentError> {
         let commit = facts.booted.clone().unwrap_or_default();
         Ok(Link {
             settings,

@@ -2,15 +2,19 @@
 
 mod bundle;
 mod callback;
+mod certificate;
 mod content;
 pub mod daemon;
 pub mod director;
 mod error;
+mod etag;
 mod evidence;
 mod finalize;
 mod firmware;
 mod link;
+mod memory;
 mod outcome;
+mod patience;
 mod progress;
 pub mod refresh;
 mod report;
@@ -20,6 +24,7 @@ pub(crate) mod trust;
 pub mod uptane;
 mod working;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,12 +45,15 @@ use crate::boot::{BootState, Bootloader, bootloader};
 use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Plan, Policy, Request, Target, reason, visible};
 use crate::gateway::device::{Device, device};
+use crate::gateway::remotes::remotes;
 use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource};
 use crate::store::{Installed, Lock, atomic};
 use bundle::Bundle;
 use callback::Callback;
 use content::Content;
+use etag::Etag;
 use link::Link;
+use memory::Memory;
 use refresh::Fetch;
 
 /// This release is from then: no clock that shows less is right.
@@ -60,6 +68,8 @@ pub struct Agent {
     policy: Policy,
     bundle: Option<Bundle>,
     stop: Arc<AtomicBool>,
+    memory: Memory,
+    report_hardware: Cell<bool>,
 }
 
 /// The right to change the device, held by one process at a time.
@@ -117,6 +127,10 @@ pub struct Status {
     pub boot: BootState,
     /// Why that could not be read.
     pub boot_problem: Option<String>,
+    /// When the device's certificate ends to be valid.
+    pub certificate_end: Option<crate::tuf::Time>,
+    /// What to say of it.
+    pub certificate_warning: Option<String>,
 }
 
 impl Agent {
@@ -128,6 +142,8 @@ impl Agent {
             policy: Policy::Native,
             bundle: None,
             stop: Arc::default(),
+            memory: Memory::default(),
+            report_hardware: Cell::new(false),
             settings,
         }
     }
@@ -140,6 +156,11 @@ impl Agent {
     /// The same client with an offline update in place of the servers: a folder with `tuf/` and `ostree_repo/`.
     pub fn with_bundle(self, bundle: Option<PathBuf>) -> Agent {
         Agent { bundle: bundle.map(Bundle), ..self }
+    }
+
+    /// The server is told this device's hardware at the next check. It takes seconds to find out.
+    pub fn report_hardware(&self) {
+        self.report_hardware.set(true);
     }
 
     /// The settings it runs with.
@@ -187,7 +208,7 @@ impl Agent {
     /// What runs, is pending, and is known to be bad.
     pub fn status(&self) -> Result<Status, AgentError> {
         // Old metadata is good enough to call things by their names; none is no reason to say nothing.
-        let names = trust::names(&self.settings);
+        let names = self.names();
         let facts = self.facts(&names)?;
         let (boot, boot_problem) = match self.bootloader.state() {
             Ok(state) => (state, None),
@@ -196,7 +217,15 @@ impl Agent {
         let current = facts.current.as_ref();
         let known = current.and_then(|c| names.iter().find(|t| t.name == c.name));
         let apps = known.map(|t| t.apps.clone()).unwrap_or_default();
-        Ok(Status { facts, apps, bootloader: self.bootloader.name(), boot, boot_problem })
+        Ok(Status {
+            facts,
+            apps,
+            bootloader: self.bootloader.name(),
+            boot,
+            boot_problem,
+            certificate_end: self.certificate_end(),
+            certificate_warning: self.certificate_warning(),
+        })
     }
 
     fn facts(&self, offered: &[Target]) -> Result<Facts, AgentError> {
@@ -231,8 +260,9 @@ impl Agent {
     }
 
     fn link(&self) -> Result<Link<'_>, AgentError> {
-        let names = trust::names(&self.settings);
-        Link::new(&self.settings, &self.facts(&names)?, &names)
+        self.warn_of_certificate();
+        let names = self.names();
+        Link::new(&self.settings, self.memory.http(&self.settings)?, &self.facts(&names)?, &names)
     }
 
     /// Where metadata comes from.
@@ -244,7 +274,9 @@ impl Agent {
             key: "tls.server",
             purpose: "where updates come from",
         }))?;
-        Ok(Box::new(trust::Server { http: link.metadata(), base }))
+        let etag = Etag::of(&self.settings.state);
+        let server = trust::Server { http: link.metadata(), base };
+        Ok(Box::new(trust::Conditional { server, etag }))
     }
 
     /// From a folder: what it is for. From a server: everything.
@@ -253,6 +285,28 @@ impl Agent {
             Some(bundle) => trust::in_bundle(&self.settings, bundle, offered, self.now()?),
             None => Ok(offered),
         }
+    }
+
+    /// The Targets of the last check, only to call things by their names.
+    fn names(&self) -> Vec<Target> {
+        trust::names(&self.settings, &self.memory)
+    }
+
+    /// Where else the content of a Target is, in the order in which to ask. By aktualizr-lite's rules: a server of
+    /// another kind is not asked for what it does not have.
+    fn other_sources(&self, link: &Link<'_>, target: &str) -> Vec<Box<dyn ObjectSource>> {
+        if self.policy == Policy::Native || self.bundle.is_some() {
+            return Vec::new();
+        }
+        let Ok((http, server)) = link.content(target) else { return Vec::new() };
+        let mut sources: Vec<Box<dyn ObjectSource>> = Vec::new();
+        for remote in remotes(&http, server) {
+            match remote.http(self.settings.ca.clone(), self.settings.pull_jobs) {
+                Ok(http) => sources.push(Box::new(HttpSource::new(http, &remote.url))),
+                Err(error) => log::warn!("{}: {error}", remote.url),
+            }
+        }
+        sources
     }
 
     /// Where the content of a Target comes from.

@@ -16,6 +16,8 @@ use crate::tuf::{
 pub trait Fetch {
     /// Gets a file below the repository's metadata URL, reading no more than its limit.
     fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError>;
+    /// The file that came last under this path is trusted and stored.
+    fn kept(&mut self, _path: &str, _bytes: &[u8]) {}
 }
 
 /// What came.
@@ -207,7 +209,10 @@ impl<'r> Refresh<'r> {
             Fetched::Absent => return Err(RefreshError::Absent { path: request.path }),
         };
         let document = self.trusted.timestamp().filter(|_| change == Change::Updated);
-        document.map_or(Ok(false), |document| store(self.persist, "timestamp.json", &document.bytes))
+        let Some(document) = document else { return Ok(false) };
+        store(self.persist, "timestamp.json", &document.bytes)?;
+        self.fetch.kept(&request.path, &document.bytes);
+        Ok(true)
     }
 
     /// The snapshot (5.5), after the timestamp.

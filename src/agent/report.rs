@@ -2,12 +2,16 @@
 //!
 //! Telling never fails an update: what cannot be told is logged.
 
+use std::collections::BTreeMap;
+
 use super::callback::Facts;
 use super::link::{INITIAL_TARGET, Link};
-use super::{Agent, AgentError, Outcome, atomic, random_id, trust};
-use crate::gateway::device;
+use super::{Agent, AgentError, Outcome, atomic, random_id};
+use crate::config::Trust;
+use crate::gateway::device::{self, Fact};
 use crate::gateway::events::{Event, Kind, deliver};
 use crate::store::{EventQueue, Pending, StoreError, TargetRecord};
+use crate::tuf::sha256_hex;
 
 /// The story of one Target on this device.
 #[derive(Debug)]
@@ -192,7 +196,7 @@ impl Agent {
 
     /// Hands over what waits, and what is new of the network. Without news there is no request and no write.
     pub(super) fn send_reports(&self, link: &Link<'_>) {
-        if let Err(error) = self.send_events(link).and_then(|()| self.send_network(link)) {
+        if let Err(error) = self.send_events(link).and_then(|()| self.send_facts(link)) {
             log::debug!("reports wait for the next check: {error}");
         }
     }
@@ -203,24 +207,38 @@ impl Agent {
         deliver(&http, server, queue.events()?, &mut |count| Ok::<_, AgentError>(queue.drop_oldest(count)?))
     }
 
-    fn send_network(&self, link: &Link<'_>) -> Result<(), AgentError> {
-        if !self.settings.director.report_network {
-            return Ok(());
-        }
+    /// What the server is told of this device, each when it is not what it was told last.
+    fn send_facts(&self, link: &Link<'_>) -> Result<(), AgentError> {
         let Some((http, server)) = link.gateway() else { return Ok(()) };
-        let Some(body) = device::network() else { return Ok(()) };
-        let path = self.settings.state.join("reported-network.json");
-        if atomic::read(&path)?.is_some_and(|sent| sent == body.as_bytes()) {
-            return Ok(());
-        }
-        if device::put_network(&http, server, &body)? {
-            atomic::write(&path, body.as_bytes())?;
+        let path = self.settings.state.join("reported.json");
+        let mut reported: BTreeMap<String, String> = atomic::read_json(&path)?.unwrap_or_default();
+        for (fact, body) in self.facts_to_tell() {
+            let hash = sha256_hex(body.as_bytes());
+            if reported.get(fact.name()) != Some(&hash)
+                && device::tell(&http, server, self.verb(fact), fact, &body)?
+            {
+                reported.insert(fact.name().to_string(), hash);
+                atomic::write_json(&path, &reported)?;
+            }
         }
         Ok(())
     }
 
+    /// A server of the Director's kind takes the configuration by another verb.
+    fn verb(&self, fact: Fact) -> &'static str {
+        if fact == Fact::Config && self.settings.director.trust == Trust::Director { "POST" } else { "PUT" }
+    }
+
+    fn facts_to_tell(&self) -> Vec<(Fact, String)> {
+        let network = if self.settings.director.report_network { device::network() } else { None };
+        let hardware = if self.report_hardware.take() { device::hardware() } else { None };
+        let config = self.settings.config_report.clone();
+        let all = [(Fact::Config, config), (Fact::Network, network), (Fact::Hardware, hardware)];
+        all.into_iter().filter_map(|(fact, body)| Some((fact, body?))).collect()
+    }
+
     pub(super) fn write_current(&self, target: &TargetRecord) {
-        let names = trust::names(&self.settings);
+        let names = self.names();
         let known = names.iter().find(|t| t.name == target.name);
         let tags = known.map_or(&self.settings.tags, |t| &t.tags);
         if let Err(error) = self.callback.write_current(target, tags) {

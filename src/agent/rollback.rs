@@ -1,7 +1,7 @@
 //! Going back because a person says so.
 
 use super::report::Report;
-use super::{AgentError, Outcome, Transfer, Working, trust};
+use super::{AgentError, Outcome, Transfer, Working};
 use crate::store::{Installed, KnownBad, TargetRecord};
 
 const REASON: &str = "rolled back by hand";
@@ -11,7 +11,7 @@ impl Working<'_> {
     /// None where there is nothing to go back to.
     pub fn roll_back(&self, progress: &mut dyn FnMut(Transfer)) -> Result<Option<Outcome>, AgentError> {
         let agent = self.agent;
-        let current = agent.facts(&trust::names(&agent.settings))?.current;
+        let current = agent.facts(&agent.names())?.current;
         let mut installed = Installed::load(&agent.settings.state)?;
         if let Some(pending) = installed.pending.clone() {
             // What is pending may have booted already; then the one before it is meant.

@@ -14,17 +14,19 @@ use crate::tuf::{Limits, Profile, TrustedMetadata};
 const COMMON: u64 = 2;
 
 /// The stored root, or on the first run the one that the image ships, and every newer one that it ships. There is no
-/// trust on first use.
+/// trust on first use. `kept` is what this process verified from the stored one.
 pub fn start(
     settings: &Settings,
     folder: &mut dyn Persist,
+    kept: Option<TrustedMetadata>,
     profile: Profile,
     limits: Limits,
 ) -> Result<TrustedMetadata, AgentError> {
     let shipped = Shipped::of(settings);
-    let mut trusted = match folder.read("root.json")? {
-        Some(_) => load(folder, profile, limits)?,
-        None => init(folder, shipped.first()?, profile, limits)?,
+    let mut trusted = match (kept, folder.read("root.json")?) {
+        (Some(kept), _) => kept,
+        (None, Some(_)) => load(folder, profile, limits)?,
+        (None, None) => init(folder, shipped.first()?, profile, limits)?,
     };
     shipped.advance(&mut trusted, folder)?;
     Ok(trusted)

@@ -1,10 +1,13 @@
 //! The trusted metadata of this device: where it is kept, where it comes from, and which Targets it names.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::AgentError;
 use super::bundle::Bundle;
+use super::etag::Etag;
+use super::memory::Memory;
 use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, load, restore};
 use super::roots::start;
 use crate::cli::exit;
@@ -19,18 +22,22 @@ const TIMESTAMP: &str = "timestamp.json";
 /// Brings the trusted metadata up to date and gives the Targets that it names, and what is new in words.
 pub fn refresh(
     settings: &Settings,
+    memory: &Memory,
     fetch: &mut dyn Fetch,
     now: i64,
 ) -> Result<(Vec<Target>, Option<String>), AgentError> {
     let mut folder = Folder::of(settings);
-    let mut trusted = start(settings, &mut folder, profile(settings), Limits::default())?;
+    let kept = memory.take(&folder.0);
+    let mut trusted = start(settings, &mut folder, kept, profile(settings), Limits::default())?;
     let root = trusted.root().role.header.version;
     let changes = Refresh::new(&mut trusted, fetch, &mut folder, Time(now)).refresh()?;
     if changes.timestamp {
         mark_taken(settings, now);
     }
     let news = (changes.targets || changes.roots > 0).then(|| versions(&trusted, root));
-    Ok((targets(&trusted), news))
+    let offered = targets(&trusted);
+    memory.keep(&folder.0, trusted);
+    Ok((offered, news))
 }
 
 fn versions(trusted: &TrustedMetadata, root_before: u64) -> String {
@@ -90,8 +97,19 @@ pub fn in_bundle(
 }
 
 /// The Targets of the last check, only to call things by their names: signed, but perhaps expired, perhaps none.
-pub fn names(settings: &Settings) -> Vec<Target> {
-    stored(settings, 0).unwrap_or_default()
+pub fn names(settings: &Settings, memory: &Memory) -> Vec<Target> {
+    let mut folder = Folder::of(settings);
+    let trusted = memory.take(&folder.0).map_or_else(|| restored(settings, &mut folder), Ok);
+    let Ok(trusted) = trusted else { return Vec::new() };
+    let names = targets(&trusted);
+    memory.keep(&folder.0, trusted);
+    names
+}
+
+fn restored(settings: &Settings, folder: &mut Folder) -> Result<TrustedMetadata, RefreshError> {
+    let mut trusted = load(folder, profile(settings), Limits::default())?;
+    restore(&mut trusted, folder, Time(0))?;
+    Ok(trusted)
 }
 
 /// When the newest timestamp was taken: it had not expired then, so this is no later than its expiry, and no clock
@@ -174,17 +192,67 @@ pub(crate) struct Server {
     pub(crate) base: String,
 }
 
+/// The same, asked only for what is new.
+pub(super) struct Conditional {
+    pub server: Server,
+    pub etag: Etag,
+}
+
+impl Server {
+    /// The reply, and the server's name for it.
+    fn ask(&self, request: &Request, known: Option<&str>) -> Result<(Fetched, Option<String>), FetchError> {
+        let url = format!("{}/{}", self.base, request.path);
+        let reply = self.http.get_unless(&url, known, request.limit)?;
+        let fetched = match reply.status {
+            200 => Fetched::Body(reply.body),
+            304 => Fetched::NotModified,
+            403 | 404 => Fetched::Absent,
+            status => return Err(Box::new(Answered { url, status, retry_after: reply.retry_after })),
+        };
+        Ok((fetched, reply.etag))
+    }
+}
+
 impl Fetch for Server {
     fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
-        let url = format!("{}/{}", self.base, request.path);
-        let reply = self.http.get(&url, request.limit)?;
-        match reply.status {
-            200 => Ok(Fetched::Body(reply.body)),
-            304 => Ok(Fetched::NotModified),
-            403 | 404 => Ok(Fetched::Absent),
-            status => Err(format!("{url}: the server answered {status}").into()),
-        }
+        Ok(self.ask(request, None)?.0)
     }
+}
+
+impl Fetch for Conditional {
+    fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
+        let known = self.etag.known(&request.path);
+        let (fetched, etag) = self.server.ask(request, known.as_deref())?;
+        self.etag.received(&request.path, etag);
+        Ok(fetched)
+    }
+
+    fn kept(&mut self, path: &str, bytes: &[u8]) {
+        self.etag.kept(path, bytes);
+    }
+}
+
+/// A status that says nothing about the file.
+#[derive(Debug)]
+struct Answered {
+    url: String,
+    status: u16,
+    retry_after: Option<u64>,
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the server answered {}", self.url, self.status)?;
+        self.retry_after.map_or(Ok(()), |seconds| write!(f, " and wants to be left alone for {seconds} s"))
+    }
+}
+
+impl std::error::Error for Answered {}
+
+/// How long a server that refused wants to be left alone, where it said so.
+pub fn retry_after(error: &AgentError) -> Option<Duration> {
+    let AgentError::Trust(RefreshError::Fetch { source, .. }) = error else { return None };
+    source.downcast_ref::<Answered>()?.retry_after.map(Duration::from_secs)
 }
 
 /// The exit code of a refresh that failed.

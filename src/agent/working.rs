@@ -6,6 +6,7 @@ use super::link::Link;
 use super::refresh::RefreshError;
 use super::report::Report;
 use super::{AgentError, Found, Outcome, Step, Transfer, Working, callback, trust};
+use crate::cli::exit;
 use crate::decide::{Plan, Policy, Request, Target};
 use crate::store::{Installed, Pending, TargetRecord, atomic};
 
@@ -69,6 +70,15 @@ impl Working<'_> {
         target: &TargetRecord,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
+        for source in self.agent.other_sources(link, &target.name) {
+            let content = self.agent.content()?;
+            match content.fetch(self.agent, source.as_ref(), &target.commit, progress) {
+                Err(error) if error.exit_code() != exit::NO_SPACE && !self.agent.stopping() => {
+                    log::warn!("{error}; asking the next server");
+                }
+                done => return done,
+            }
+        }
         let source = self.agent.source(link, &target.name)?;
         self.agent.content()?.fetch(self.agent, source.as_ref(), &target.commit, progress)
     }
@@ -82,9 +92,10 @@ impl Working<'_> {
             agent.callback.tell(message, callback::Facts { current: name, target, result });
         };
         tell("check-for-update-pre", None, None);
-        let refreshed = agent
-            .metadata(link)
-            .and_then(|mut fetch| trust::refresh(&agent.settings, fetch.as_mut(), agent.now()?));
+        let refreshed = agent.metadata(link).and_then(|mut fetch| {
+            trust::refresh(&agent.settings, &agent.memory, fetch.as_mut(), agent.now()?)
+        });
+        agent.memory.trouble.set(refreshed.as_ref().err().map(|e| trust::retry_after(e).unwrap_or_default()));
         match &refreshed {
             Ok((_, None)) => {}
             Ok((_, Some(news))) => agent.metadata_event(current, None, news),
@@ -176,7 +187,7 @@ impl Working<'_> {
     ) -> Result<Outcome, AgentError> {
         let state = &self.agent.settings.state;
         let mut installed = Installed::load(state)?;
-        installed.current = self.agent.facts(&trust::names(&self.agent.settings))?.current;
+        installed.current = self.agent.facts(&self.agent.names())?.current;
         let correlation_id = report.correlation_id.clone();
         installed.pending = Some(Pending {
             target: target.clone(),

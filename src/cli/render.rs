@@ -110,6 +110,9 @@ pub fn status_text(status: &Status) -> String {
     if let Some(problem) = &status.boot_problem {
         text.push_str(&format!("              {problem}\n"));
     }
+    if let Some(warning) = &status.certificate_warning {
+        text.push_str(&format!("Certificate:  {warning}\n"));
+    }
     text
 }
 
@@ -131,6 +134,7 @@ pub fn status_json(status: &Status) -> String {
         "pending": installed.pending,
         "previous": installed.previous,
         "known_bad": installed.known_bad,
+        "certificate_expires": status.certificate_end.map(|end| end.to_string()),
         "bootloader": {
             "mode": status.bootloader,
             "trial": status.boot.trial,

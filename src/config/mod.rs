@@ -3,6 +3,7 @@
 mod director;
 mod fragments;
 mod merged;
+mod report;
 mod settings;
 
 pub use director::{DirectorSettings, KeyType, Provisioning, Trust};

@@ -69,6 +69,8 @@ pub struct Settings {
     pub tags: Vec<String>,
     /// `provision.primary_ecu_hardware_id`, the host name where not set.
     pub hardware_id: String,
+    /// The configuration as the server is told it; none with `telemetry.report_config = false`.
+    pub config_report: Option<String>,
     /// `provision.primary_ecu_serial`: the `ecu` of events; made up and kept where not set.
     pub ecu_serial: Option<String>,
     /// `bootloader.rollback_mode`.
@@ -137,6 +139,9 @@ impl Settings {
             callback_program: m.path("pacman", "callback_program"),
             tags: m.list("pacman", "tags"),
             hardware_id: m.text("provision", "primary_ecu_hardware_id").unwrap_or_else(host_name),
+            config_report: m
+                .switch("telemetry", "report_config", true)?
+                .then(|| super::report::report(merged)),
             ecu_serial: m.text("provision", "primary_ecu_serial"),
             rollback_mode: m.choice("bootloader", "rollback_mode", RollbackMode::None, &ROLLBACK_MODES)?,
             reboot_command: m.words("bootloader", "reboot_command", "/sbin/reboot"),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -31,11 +32,49 @@ pub fn device(http: &Http, server: &str) -> Result<Device, String> {
     serde_json::from_slice(&reply.body).map_err(|e| format!("{url}: not a device record: {e}"))
 }
 
+/// What a server is told of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// Its configuration, without secrets.
+    Config,
+    /// Its address.
+    Network,
+    /// What it is made of.
+    Hardware,
+}
+
+impl Fact {
+    /// Short, for the record of what was told.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fact::Config => "config",
+            Fact::Network => "network",
+            Fact::Hardware => "hardware",
+        }
+    }
+
+    fn endpoint(self) -> (&'static str, &'static str) {
+        match self {
+            Fact::Config => ("/system_info/config", "application/toml"),
+            Fact::Network => ("/system_info/network", "application/json"),
+            Fact::Hardware => ("/system_info", "application/json"),
+        }
+    }
+}
+
 /// Tells the server. Whether it need not be told again: it took it, or it has no such endpoint.
-pub fn put_network(http: &Http, server: &str, body: &str) -> Result<bool, HttpError> {
-    let url = format!("{server}/system_info/network");
-    let reply = http.send("PUT", &url, "application/json", body.as_bytes(), REPLY_LIMIT)?;
+pub fn tell(http: &Http, server: &str, verb: &str, fact: Fact, body: &str) -> Result<bool, HttpError> {
+    let (path, kind) = fact.endpoint();
+    let reply = http.send(verb, &format!("{server}{path}"), kind, body.as_bytes(), REPLY_LIMIT)?;
     Ok(matches!(reply.status, 200..=299 | 404 | 405 | 501))
+}
+
+/// What `lshw -json` prints, the first one where it is a list. None where it is not installed.
+pub fn hardware() -> Option<String> {
+    let output = Command::new("lshw").arg("-json").stdin(Stdio::null()).output().ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    let first = value.get(0).unwrap_or(&value);
+    first.is_object().then(|| first.to_string())
 }
 
 /// The interface of the default route: address, MAC, and the host's name. None where there is no such route.

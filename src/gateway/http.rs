@@ -25,6 +25,8 @@ const SLOWEST: u64 = 16 * 1024;
 pub struct HttpSettings {
     /// PEM file with the CA certificates to trust. Without it only plain HTTP can be spoken.
     pub ca: Option<PathBuf>,
+    /// PEM file with more of them, for places that are not this device's own servers.
+    pub public_ca: Option<PathBuf>,
     /// PEM files of the client certificate chain and its key.
     pub client: Option<ClientIdentity>,
     /// Plain `http://` is for debugging commands and tests; a device is `https` only.
@@ -46,6 +48,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         HttpSettings {
             ca: None,
+            public_ca: None,
             client: None,
             plain_http: false,
             headers: Vec::new(),
@@ -252,10 +255,10 @@ fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<Str
 
 fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = match &settings.ca {
-        Some(path) => read_certificates(path)?,
-        None => Vec::new(),
-    };
+    let mut roots = Vec::new();
+    for path in settings.ca.iter().chain(&settings.public_ca) {
+        roots.extend(read_certificates(path)?);
+    }
     let client = match &settings.client {
         Some(identity) => Some(read_identity(identity, &provider)?),
         None => None,

@@ -5,6 +5,7 @@ pub mod events;
 pub mod headers;
 pub mod http;
 pub mod identity;
+pub mod remotes;
 mod resolver;
 
 pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};

@@ -1,6 +1,7 @@
 //! What must survive a power cut: atomic files, the installed Targets, unsent events, the lock.
 
 pub mod atomic;
+mod backoff;
 mod counter;
 mod directed;
 mod ecu;
@@ -8,6 +9,7 @@ mod events;
 mod installed;
 mod lock;
 
+pub use backoff::Backoff;
 pub use counter::ReportCounter;
 pub use directed::{Assigned, DeviceResult, DirectorState};
 pub use ecu::EcuRecord;

@@ -145,7 +145,12 @@ fn digest<const N: usize, E: Error>(algorithm: &str, hash: &str) -> Result<[u8; 
     bytes.ok_or_else(|| E::custom(format_args!("{hash:?} is not a {algorithm} of {N} bytes in hex")))
 }
 
-/// Lower-case hex.
+/// SHA-256 in lower-case hex digits.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    to_hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hex digits.
 pub fn to_hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

@@ -24,7 +24,7 @@ mod trusted;
 pub use delegation::{Delegation, Delegations, Match};
 pub use envelope::Envelope;
 pub use error::{Class, Reason, Rejection};
-pub use hashes::{Checker, Hashes, Mismatch, from_hex, to_hex};
+pub use hashes::{Checker, Hashes, Mismatch, from_hex, sha256_hex, to_hex};
 pub use keys::{KeyFault, PublicKey, Signers};
 pub use names::{listed_name, quote, quote_path, stored_name};
 pub use profile::{Limits, Profile};

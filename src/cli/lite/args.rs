@@ -13,6 +13,7 @@ pub struct Args {
     pub install_mode: Option<String>,
     pub interval: Option<u64>,
     pub json: bool,
+    pub report_hw_info: bool,
     pub src_dir: Option<PathBuf>,
     pub command: Option<String>,
 }
@@ -116,8 +117,7 @@ fn set(args: &mut Args, name: &'static str, value: String) -> Result<(), Problem
         "install-mode" => args.install_mode = Some(value),
         "interval" => args.interval = Some(value.parse().map_err(|_| bad(&value))?),
         "json" => args.json = boolean(&value).ok_or_else(|| bad(&value))?,
-        // There is no hardware report yet; the value is checked all the same.
-        "report-hw-info" => drop(boolean(&value).ok_or_else(|| bad(&value))?),
+        "report-hw-info" => args.report_hw_info = boolean(&value).ok_or_else(|| bad(&value))?,
         "src-dir" => args.src_dir = Some(PathBuf::from(value)),
         _ => args.command = Some(value),
     }

@@ -43,7 +43,7 @@ Flags:
   --install-mode MODE          delay-app-install
   --interval SECONDS           between two polls of the daemon
   --json 0|1                   JSON from status, check and list
-  --report-hw-info 0|1         accepted
+  --report-hw-info 0|1         tell the server what `lshw -json` prints, at check and update
   --src-dir DIR                an offline update for check, pull, install and update
   --clear-installed-versions   accepted, without an effect
   --command COMMAND            the command, as a flag";
@@ -106,6 +106,9 @@ fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
     }
     let by_hand = ["pull", "install", "update"].contains(&command);
     let agent = Agent::new(settings).with_policy(Policy::Lite { by_hand }).with_bundle(args.src_dir.clone());
+    if args.report_hw_info {
+        agent.report_hardware();
+    }
     if ["list", "status", "explain"].contains(&command) {
         return run(&agent, args, command);
     }

@@ -1,0 +1,76 @@
+//! What a process keeps between two polls, so that an idle one costs little: the connection's session, and the metadata
+//! that was verified. Nothing here is needed; a process that starts has none of it.
+
+use std::cell::{Cell, RefCell};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::AgentError;
+use crate::config::Settings;
+use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::tuf::TrustedMetadata;
+
+/// Larger targets roles are read and verified again rather than kept.
+const MOST_KEPT: usize = 1024 * 1024;
+
+/// Which file this is: another one has another number, time or length.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+/// One for each agent.
+#[derive(Debug, Default)]
+pub struct Memory {
+    http: RefCell<Option<(Vec<Stamp>, Http)>>,
+    trusted: RefCell<Option<(Vec<Stamp>, TrustedMetadata)>>,
+    /// The last refresh failed; how long the server wants to be left alone.
+    pub trouble: Cell<Option<Duration>>,
+    /// When the certificate was warned of, in Unix seconds.
+    pub warned: Cell<Option<i64>>,
+}
+
+impl Memory {
+    /// The client of this process: its TLS sessions are resumed. Certificates that were renewed make another one.
+    pub fn http(&self, settings: &Settings) -> Result<Http, AgentError> {
+        let files = settings.client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let stamps: Vec<Stamp> = files.chain(&settings.ca).map(|path| stamp(path)).collect();
+        if let Some((made, http)) = &*self.http.borrow()
+            && *made == stamps
+        {
+            return Ok(http.clone());
+        }
+        let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
+        let http = Http::new(&HttpSettings {
+            ca: settings.ca.clone(),
+            client,
+            idle_connections: settings.pull_jobs,
+            ..HttpSettings::default()
+        })?;
+        *self.http.borrow_mut() = Some((stamps, http.clone()));
+        Ok(http)
+    }
+
+    /// What was verified, if the files below `folder` are those that it was verified from.
+    pub fn take(&self, folder: &Path) -> Option<TrustedMetadata> {
+        let (stamps, trusted) = self.trusted.take()?;
+        (stamps == stamps_of(folder)).then_some(trusted)
+    }
+
+    /// Keeps what agrees with the files now.
+    pub fn keep(&self, folder: &Path, trusted: TrustedMetadata) {
+        let size = trusted.top_targets().map_or(0, |targets| targets.bytes.len());
+        if size <= MOST_KEPT {
+            *self.trusted.borrow_mut() = Some((stamps_of(folder), trusted));
+        }
+    }
+}
+
+fn stamps_of(folder: &Path) -> Vec<Stamp> {
+    let roles = ["root.json", "timestamp.json", "snapshot.json", "targets.json"];
+    roles.iter().map(|name| stamp(&PathBuf::from(folder).join(name))).collect()
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let file = fs::metadata(path).ok()?;
+    Some((file.ino(), file.mtime(), file.mtime_nsec(), file.len()))
+}

@@ -1,0 +1,66 @@
+//! How long a daemon waits: longer after each trouble, as long as the server wishes, and over its own restart, so that
+//! a server in trouble is not hurt by devices that are restarted.
+
+use std::time::Duration;
+
+use super::Agent;
+use super::daemon::pause;
+use crate::store::Backoff;
+
+/// More failures do not make it longer.
+const MOST_FAILURES: u32 = 4;
+/// No server is obeyed for longer.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Counts the failures in a row.
+pub(super) struct Patience<'a> {
+    agent: &'a Agent,
+    failures: u32,
+    /// Something of it is on disk.
+    stored: bool,
+}
+
+impl<'a> Patience<'a> {
+    /// As the process before left it, and what is left of its wait.
+    pub fn new(agent: &'a Agent) -> (Patience<'a>, Option<Duration>) {
+        let stored = Backoff::load(&agent.settings.state);
+        let failures = stored.map_or(0, |backoff| backoff.failures.min(MOST_FAILURES));
+        let left = stored.map_or(0, |backoff| backoff.left(super::clock(), DAY.as_secs()));
+        let patience = Patience { agent, failures, stored: stored.is_some() };
+        (patience, (left > 0).then(|| Duration::from_secs(left)))
+    }
+
+    /// The wait after a turn; `trouble` is what the server wished, zero where it said nothing.
+    pub fn after(&mut self, trouble: Option<Duration>, random: u32) -> Duration {
+        let interval = self.agent.settings.polling_sec;
+        let Some(wish) = trouble else {
+            self.failures = 0;
+            if std::mem::take(&mut self.stored) {
+                self.note(Backoff::clear(&self.agent.settings.state));
+            }
+            return pause(interval, 0, random);
+        };
+        let before = self.failures;
+        self.failures = (before + 1).min(MOST_FAILURES);
+        let time = pause(interval, self.failures, random).max(spread(wish.min(DAY), random));
+        // At the limit there is no news, so nothing is written.
+        if self.failures != before || wish > Duration::ZERO {
+            let until = super::clock().saturating_add(time.as_secs() as i64);
+            let backoff = Backoff { failures: self.failures, until };
+            self.stored = true;
+            self.note(backoff.save(&self.agent.settings.state));
+        }
+        time
+    }
+
+    fn note(&self, result: Result<(), crate::store::StoreError>) {
+        if let Err(error) = result {
+            log::debug!("{error}");
+        }
+    }
+}
+
+/// The server said the same to all devices, and they must not come back together.
+fn spread(wish: Duration, random: u32) -> Duration {
+    wish.mul_f64(1.0 + f64::from(random) / f64::from(u32::MAX) / 4.0)
+}
