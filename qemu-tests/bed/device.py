@@ -145,6 +145,11 @@ class Device:
         argv = self._ssh.argv(script, multiplex=False)
         return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
+    def forward(self, address):
+        """Starts a process that leads this address of the guest to the same address here. It ends with the connection."""
+        argv = self._ssh.argv("echo; exec sleep infinity", multiplex=False)
+        return subprocess.Popen([*argv[:-2], "-R", f"{address}:{address}", *argv[-2:]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
     def put(self, path, data):
         """Writes a file in the guest."""
         data = data.encode() if isinstance(data, str) else data

@@ -44,11 +44,12 @@ class Image:
         cache.run("cp", "--reflink=auto", "--sparse=always", self.path("disk"), to)
 
 
-def debian(overlay=None):
-    """The Debian image. `overlay`: a folder that goes on top of the tree (the client and its units), for release A."""
-    base = _base()
+def debian(overlay=None, engines=False):
+    """The Debian image. `overlay`: a folder that goes on top of the tree (the client and its units), for release A.
+    `engines`: with Docker and Podman in it, and room for what they run."""
+    base = _base(engines)
     inputs = [base.name, DEBIAN / "disk.sh", BOOT_FILES, FIRMWARE, pathlib.Path(__file__)]
-    return Image(cache.made("image", cache.key(*inputs, overlay or ""), lambda out: _image(out, base, overlay)))
+    return Image(cache.made("image", cache.key(*inputs, overlay or ""), lambda out: _image(out, base, overlay, engines)))
 
 
 def plain(option):
@@ -114,23 +115,24 @@ def ssh_keys():
     return cache.made("ssh", "1", _ssh_keys)
 
 
-def _base():
+def _base(engines):
     """The tree without a client, as commit `base` of a repository."""
     ssh = ssh_keys()
-    rootfs_key = cache.key(SUITE, MIRROR, DEBIAN / "rootfs.sh", DEBIAN / "guest-packages")
+    lists = [DEBIAN / "guest-packages-engines"] if engines else []
+    rootfs_key = cache.key(SUITE, MIRROR, DEBIAN / "rootfs.sh", DEBIAN / "guest-packages", *lists)
     tree = [DEBIAN / name for name in ("tree.sh", "initramfs.sh", "initramfs-init", "masked-units", "masked-generators", "files")]
     base_key = cache.key(rootfs_key, *tree, ssh)
 
     def make(out):
-        rootfs = cache.made("rootfs", rootfs_key, _rootfs)
+        rootfs = cache.made("rootfs", rootfs_key, lambda folder: _rootfs(folder, lists))
         cache.run(DEBIAN / "tree.sh", rootfs / "rootfs.tar", out / "repo", "base", ssh, rooted=True, env=_temporary())
         shutil.copytree(ssh, out / "ssh")
 
     return cache.made("base", base_key, make)
 
 
-def _rootfs(out):
-    cache.run(DEBIAN / "rootfs.sh", SUITE, MIRROR, out / "rootfs.tar", log=out / "log", env=_temporary())
+def _rootfs(out, lists):
+    cache.run(DEBIAN / "rootfs.sh", SUITE, MIRROR, out / "rootfs.tar", *lists, log=out / "log", env=_temporary())
 
 
 def _ssh_keys(out):
@@ -138,7 +140,7 @@ def _ssh_keys(out):
         cache.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", out / name)
 
 
-def _image(out, base, overlay):
+def _image(out, base, overlay, engines):
     repo = out / "repo"
     cache.run("cp", "-al", base / "repo", repo)
     # Files that a commit rewrites in place must not be shared with the base.
@@ -158,12 +160,13 @@ def _image(out, base, overlay):
     cache.run("mkimage", "-A", "x86_64", "-O", "linux", "-T", "script", "-C", "none", "-d", script, boot / "boot.scr")
     variables = (BOOT_FILES / "uboot.env.txt").read_text().split()
     (boot / "uboot.env").write_bytes(ubootenv.encode(dict(line.split("=", 1) for line in variables)))
-    cache.run(DEBIAN / "disk.sh", repo, commit, OSNAME, boot, out / "disk.img", rooted=True, env=_temporary())
+    size = 3000 if engines else 800
+    cache.run(DEBIAN / "disk.sh", repo, commit, OSNAME, boot, out / "disk.img", size, rooted=True, env=_temporary())
     manifest = {
         "format": 1,
         "built_by": f"Debian {SUITE}",
         "arch": "x86_64",
-        "memory": "640M",
+        "memory": "1200M" if engines else "640M",
         "cpu": {"tcg": "Nehalem", "kvm": "host"},
         "firmware": str(FIRMWARE),
         "disk": "disk.img",

@@ -24,14 +24,15 @@ def ota_repo():
 class Server:
     """A repository folder and its server, on a port of the loopback."""
 
-    def __init__(self, folder, hardware_id, tell=None):
+    def __init__(self, folder, hardware_id, tell=None, hosts=("ota.test",)):
         self.folder = pathlib.Path(folder) / "ota"
         self.hardware_id = hardware_id
         self.log = pathlib.Path(folder) / "requests.jsonl"
         self.log.touch()
         self._tool, self._tell = ota_repo(), tell
         self._run("init", self.folder)
-        self._run("tls", self.folder, "--host", "ota.test", "--device", "device-1")
+        names = [word for host in hosts for word in ("--host", host)]
+        self._run("tls", self.folder, *names, "--device", "device-1")
         self._process = None
         self.port = None
 
@@ -52,11 +53,12 @@ class Server:
             self._process.terminate()
             self._process.wait()
 
-    def publish(self, repo, commit, version):
-        """A commit becomes the Target device-VERSION, which devices with tag `main` see."""
+    def publish(self, repo, commit, version, apps=None):
+        """A commit, with apps by name and URI, becomes the Target device-VERSION, which devices with tag `main` see."""
+        words = [word for name, uri in (apps or {}).items() for word in ("--app", f"{name}={uri}")]
         self._run(
             "target", "add", self.folder, "--ostree-repo", repo, "--commit", commit,
-            "--name", NAME, "--version", version, "--hardware-id", self.hardware_id, "--tag", "main",
+            "--name", NAME, "--version", version, "--hardware-id", self.hardware_id, "--tag", "main", *words,
         )  # fmt: skip
         return f"{NAME}-{version}"
 

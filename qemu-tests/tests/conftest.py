@@ -10,6 +10,7 @@ import pytest
 from bed import client
 from bed import image as images
 from bed.device import Device
+from bed.registry import Registry
 from bed.releases import Releases
 from bed.server import Server
 
@@ -47,6 +48,12 @@ def disabled_image(request):
     return client.image(request.config.getoption("--image"), enabled=False)
 
 
+@pytest.fixture(scope="session")
+def engines_image(request):
+    """The image with Docker and Podman, whose daemon is disabled."""
+    return client.image(request.config.getoption("--image"), enabled=False, engines=True)
+
+
 @pytest.fixture(scope="module")
 def bench(request, tmp_path_factory):
     """A place for the devices and servers of one test module."""
@@ -73,17 +80,23 @@ class Bench:
         self._devices.remove(device)
         device.close()
 
-    def connected_device(self, image, name="device"):
+    def connected_device(self, image, name="device", hosts=("ota.test",)):
         """A new device with the credentials for a new server, which publishes the device's release A: device, server, releases."""
         releases = Releases(image, self._folder)
         self._releases.append(releases)
-        server = Server(self._folder, client.HARDWARE_ID)
+        server = Server(self._folder, client.HARDWARE_ID, hosts=hosts)
         self._servers.append(server)
         server.publish(releases.repo, image.commit, 1)
         server.start()
         device = self.device(image, name, server_port=server.port)
         client.put_credentials(device.disk, server.credentials())
         return device, server, releases
+
+    def registry(self, server):
+        """A registry for Compose apps, with the certificate of this server."""
+        registry = Registry(self._folder, server)
+        self._servers.append(registry)
+        return registry
 
     def clear(self, failed, keep):
         if failed or keep:

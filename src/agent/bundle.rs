@@ -48,6 +48,11 @@ impl Bundle {
         self.0.join("ostree_repo")
     }
 
+    /// Where the apps are: a store.
+    pub fn apps(&self) -> PathBuf {
+        self.0.join("apps")
+    }
+
     /// Where the metadata is.
     pub fn metadata(&self) -> BundleMetadata {
         BundleMetadata(self.0.join("tuf"))
@@ -186,6 +191,8 @@ impl std::error::Error for BundleError {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
@@ -204,6 +211,7 @@ mod tests {
             name: format!("b-{version}"),
             version,
             commit: format!("{version:064}"),
+            apps: BTreeMap::new(),
         };
         Target { hardware_ids: vec!["b".into()], tags: vec!["main".into()], ..Target::from_record(&record) }
     }

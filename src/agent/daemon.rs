@@ -9,7 +9,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::patience::Patience;
-use super::{Agent, AgentError, Outcome, Progress, Step};
+use super::{Agent, AgentError, Back, Outcome, Progress, Step};
 use crate::decide::{Request, Stay};
 use crate::store::StoreError;
 
@@ -111,6 +111,10 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
                     return Ok(Turn::Reboot);
                 }
             }
+            Outcome::AppsFailed { back: Back::Reboot(target), reason, .. } => {
+                log::error!("{reason}");
+                return Ok(wait_for_reboot(agent, &target.name));
+            }
             other => log::info!("{other}"),
         }
         *finalized = true;
@@ -127,6 +131,10 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
     notify(&format!("STATUS={outcome}"));
     Ok(match &outcome {
         Outcome::Installed(target) => wait_for_reboot(agent, &target.name),
+        Outcome::AppsFailed { .. } => {
+            log::error!("{outcome}");
+            Turn::Stay
+        }
         Outcome::Stayed { plan: Stay::Pending(target), .. } => wait_for_reboot(agent, &target.name),
         Outcome::FirmwareUnconfirmed(_) => {
             log::warn!("{outcome}");

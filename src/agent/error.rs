@@ -9,6 +9,7 @@ use crate::cli::exit;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::gateway::HttpError;
+use crate::payload::apps::AppsError;
 use crate::payload::ostree::OstreeError;
 use crate::store::StoreError;
 
@@ -32,6 +33,8 @@ pub enum AgentError {
     Trust(RefreshError),
     /// Content was not fetched, is not what was signed, or could not be deployed.
     Content(OstreeError),
+    /// A Compose app was not fetched, is not to be run, or does not run.
+    Apps(AppsError),
     /// The image ships no root and none is stored.
     NoRoot {
         /// Where it should be.
@@ -107,6 +110,7 @@ impl AgentError {
             AgentError::Http(_) | AgentError::Server { .. } => exit::FETCH_FAILED,
             AgentError::Uptane(error) => super::director::exit_code(error),
             AgentError::Content(error) => super::content::exit_code(error),
+            AgentError::Apps(error) => super::apps::exit_code(error),
             AgentError::Bundle(BundleError::Refused { .. }) => exit::BAD_BUNDLE,
             AgentError::Bundle(BundleError::NoContent { .. }) => exit::NO_CONTENT,
             AgentError::NotDownloaded { .. } => exit::NOT_DOWNLOADED,
@@ -124,6 +128,7 @@ impl fmt::Display for AgentError {
             AgentError::Http(e) => e.fmt(f),
             AgentError::Trust(e) => e.fmt(f),
             AgentError::Content(e) => e.fmt(f),
+            AgentError::Apps(e) => e.fmt(f),
             AgentError::Bundle(e) => e.fmt(f),
             AgentError::NoRoot { path } => write!(
                 f,
@@ -207,6 +212,12 @@ impl From<DeviceError> for AgentError {
 impl From<BundleError> for AgentError {
     fn from(e: BundleError) -> AgentError {
         AgentError::Bundle(e)
+    }
+}
+
+impl From<AppsError> for AgentError {
+    fn from(e: AppsError) -> AgentError {
+        AgentError::Apps(e)
     }
 }
 

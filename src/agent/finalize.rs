@@ -65,7 +65,7 @@ impl Working<'_> {
         let report = Report::of_pending(agent, &pending, running);
         report.finalize_starts();
         let outcome = match verdict {
-            Verdict::CameUp => self.confirm(installed)?,
+            Verdict::CameUp => self.confirm(&content, installed)?,
             Verdict::RolledBack => self.take_back(&content, installed)?,
             _ => {
                 installed.pending = None;
@@ -74,7 +74,7 @@ impl Working<'_> {
                 Outcome::Cut(pending.target.clone())
             }
         };
-        report.completed(verdict == Verdict::CameUp, &outcome.to_string());
+        report.completed(matches!(outcome, Outcome::Confirmed(_)), &outcome.to_string());
         Ok(outcome)
     }
 
@@ -93,10 +93,14 @@ impl Working<'_> {
     }
 
     /// The bootloader is told first: if the power is cut before the record is written, the next run says it again.
-    fn confirm(&self, mut installed: Installed) -> Result<Outcome, AgentError> {
+    fn confirm(&self, content: &Content, mut installed: Installed) -> Result<Outcome, AgentError> {
         self.agent.bootloader.confirm()?;
+        if let Some(failed) = self.finish_apps(content, &mut installed)? {
+            return Ok(failed);
+        }
         installed.confirm();
         installed.save(&self.agent.settings.state)?;
+        self.tidy_apps(&installed);
         Ok(self.confirmed(installed.current))
     }
 
@@ -107,7 +111,9 @@ impl Working<'_> {
         installed.save(&self.agent.settings.state)?;
         content.keep_only_current()?;
         self.agent.bootloader.confirm()?;
-        Ok(rejected.map_or(Outcome::NothingPending, Outcome::RolledBack))
+        let Some(rejected) = rejected else { return Ok(Outcome::NothingPending) };
+        let apps = self.apps_after_rollback(&rejected.target, &installed);
+        Ok(apps.unwrap_or(Outcome::RolledBack(rejected)))
     }
 
     /// A cut in [`Self::take_back`] leaves nothing pending and the bootloader still going back; state that was lost

@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Target};
-use crate::gateway::{Http, headers};
+use crate::gateway::{Http, HttpSettings, headers};
 use crate::store::TargetRecord;
 
 use super::AgentError;
@@ -41,6 +41,21 @@ impl<'a> Link<'a> {
     /// The Target that runs.
     pub fn current(&self) -> Option<&TargetRecord> {
         self.current.as_ref()
+    }
+
+    /// For registries of apps. They are other people's: the device's certificate and what it says of itself stay here.
+    pub fn registries(&self) -> Result<Http, AgentError> {
+        Ok(Http::new(&HttpSettings {
+            ca: self.settings.apps.registry_ca.clone().or_else(|| self.settings.ca.clone()),
+            ..HttpSettings::default()
+        })?)
+    }
+
+    /// Who gives a login for a registry, and where: beside `uptane.repo_server`, as aktualizr-lite derives it.
+    pub fn credentials(&self) -> Option<(Http, String)> {
+        let server = self.settings.repo_server.as_deref()?;
+        let (base, _) = server.rsplit_once('/')?;
+        Some((self.ats(&self.settings.tags.join(",")), format!("{base}/hub-creds/")))
     }
 
     fn ats(&self, tags: &str) -> Http {

@@ -1,5 +1,8 @@
 //! The cycle: check, download, install, finalize. The only room that drives the others.
 
+mod apps;
+mod apps_cycle;
+mod apps_report;
 mod bundle;
 mod callback;
 mod certificate;
@@ -31,6 +34,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use apps::AppState;
 pub use bundle::BundleError;
 pub use content::Transfer;
 pub use error::AgentError;
@@ -38,7 +42,7 @@ pub use evidence::Evidence;
 #[cfg(test)]
 pub(crate) use evidence::hidden;
 pub use link::INITIAL_TARGET;
-pub use outcome::Outcome;
+pub use outcome::{Back, Outcome};
 pub use progress::{Progress, bytes};
 
 use crate::boot::{BootState, Bootloader, bootloader};
@@ -67,6 +71,7 @@ pub struct Agent {
     callback: Callback,
     policy: Policy,
     bundle: Option<Bundle>,
+    delay_apps: bool,
     stop: Arc<AtomicBool>,
     memory: Memory,
     report_hardware: Cell<bool>,
@@ -112,6 +117,8 @@ pub struct Found {
     pub plan: Plan,
     /// Why.
     pub reason: String,
+    /// Where the plan is about the apps of what runs only: the name of each, and why.
+    pub sync: Vec<(String, String)>,
 }
 
 /// What `status` tells.
@@ -121,6 +128,8 @@ pub struct Status {
     pub facts: Facts,
     /// Compose apps of the Target that runs, where the metadata still names it: name to URI.
     pub apps: BTreeMap<String, String>,
+    /// The apps that were started here, with their states.
+    pub app_states: Vec<AppState>,
     /// Name of the rollback mode.
     pub bootloader: &'static str,
     /// What the bootloader keeps.
@@ -141,6 +150,7 @@ impl Agent {
             callback: Callback::new(&settings),
             policy: Policy::Native,
             bundle: None,
+            delay_apps: false,
             stop: Arc::default(),
             memory: Memory::default(),
             report_hardware: Cell::new(false),
@@ -161,6 +171,11 @@ impl Agent {
     /// The server is told this device's hardware at the next check. It takes seconds to find out.
     pub fn report_hardware(&self) {
         self.report_hardware.set(true);
+    }
+
+    /// The same client, which leaves the start of apps to `finalize`.
+    pub fn with_delayed_apps(self, delay_apps: bool) -> Agent {
+        Agent { delay_apps, ..self }
     }
 
     /// The settings it runs with.
@@ -217,9 +232,11 @@ impl Agent {
         let current = facts.current.as_ref();
         let known = current.and_then(|c| names.iter().find(|t| t.name == c.name));
         let apps = known.map(|t| t.apps.clone()).unwrap_or_default();
+        let app_states = self.app_states(&apps_cycle::apps_now(&facts));
         Ok(Status {
             facts,
             apps,
+            app_states,
             bootloader: self.bootloader.name(),
             boot,
             boot_problem,
@@ -245,7 +262,9 @@ impl Agent {
         let plan = self.policy.decide(&facts, offered, request);
         let reason = reason(&facts, &plan);
         let visible = visible(&facts, offered).into_iter().cloned().collect();
-        Ok(Found { facts, visible, plan, reason })
+        let mut found = Found { facts, visible, plan, reason, sync: Vec::new() };
+        self.consider_apps(&mut found, request);
+        Ok(found)
     }
 
     fn content(&self) -> Result<Content, AgentError> {

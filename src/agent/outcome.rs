@@ -17,6 +17,17 @@ pub enum Outcome {
     },
     /// The content is here.
     Downloaded(TargetRecord),
+    /// The apps are here, and are started by finalize.
+    AppsStaged(TargetRecord),
+    /// Its apps did not come up.
+    AppsFailed {
+        /// The Target.
+        target: TargetRecord,
+        /// Which app did what.
+        reason: String,
+        /// What became of what ran before.
+        back: Back,
+    },
     /// Deployed; a reboot is needed.
     Installed(TargetRecord),
     /// Deployed earlier; the reboot has not happened.
@@ -35,6 +46,17 @@ pub enum Outcome {
     NothingPending,
 }
 
+/// What became of what ran before an update failed.
+#[derive(Debug)]
+pub enum Back {
+    /// It runs again.
+    Running,
+    /// It is deployed again; a reboot is needed.
+    Reboot(TargetRecord),
+    /// It could not be brought back.
+    Failed(String),
+}
+
 /// In a sentence that says what comes next.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,6 +64,17 @@ impl fmt::Display for Outcome {
             Outcome::Stayed { reason, .. } => f.write_str(reason),
             Outcome::Downloaded(t) => {
                 write!(f, "{} is on the device, whole; install it when you like", t.name)
+            }
+            Outcome::AppsStaged(t) => {
+                write!(f, "The apps of {} are on the device; run finalize to start them", t.name)
+            }
+            Outcome::AppsFailed { target, reason, back } => {
+                write!(f, "{} failed: {reason}; ", target.name)?;
+                match back {
+                    Back::Running => f.write_str("what ran before runs again"),
+                    Back::Reboot(t) => write!(f, "{} is deployed again; reboot to start it", t.name),
+                    Back::Failed(reason) => write!(f, "what ran before could not be brought back: {reason}"),
+                }
             }
             Outcome::Installed(t) => write!(f, "{} is installed; reboot to start it", t.name),
             Outcome::RebootNeeded(t) => {

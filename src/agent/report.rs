@@ -69,6 +69,7 @@ impl<'a> Report<'a> {
     pub fn install_ended(&self, result: &Result<Outcome, AgentError>) {
         match result {
             Ok(Outcome::Confirmed(_)) => self.completed(true, ""),
+            Ok(outcome @ Outcome::AppsFailed { .. }) => self.completed(false, &outcome.to_string()),
             Ok(outcome) => {
                 self.tell("install-post", Some("NEEDS_COMPLETION"));
                 self.event(Kind::EcuInstallationApplied, None, &outcome.to_string());
@@ -114,7 +115,12 @@ impl Agent {
         if failure.is_some() && self.last_said(details) {
             return;
         }
-        let unknown = TargetRecord { name: INITIAL_TARGET.to_string(), version: -1, commit: String::new() };
+        let unknown = TargetRecord {
+            name: INITIAL_TARGET.to_string(),
+            version: -1,
+            commit: String::new(),
+            apps: Default::default(),
+        };
         let id = format!("tuf-meta-{}", random_id());
         self.queue(
             Kind::MetadataUpdateCompleted,
@@ -196,7 +202,9 @@ impl Agent {
 
     /// Hands over what waits, and what is new of the network. Without news there is no request and no write.
     pub(super) fn send_reports(&self, link: &Link<'_>) {
-        if let Err(error) = self.send_events(link).and_then(|()| self.send_facts(link)) {
+        let sent =
+            self.send_events(link).and_then(|()| self.send_facts(link)).and_then(|()| self.send_apps(link));
+        if let Err(error) = sent {
             log::debug!("reports wait for the next check: {error}");
         }
     }

@@ -29,9 +29,19 @@ impl Working<'_> {
         };
         // Fetched first: without it there is no way back, and nothing has changed.
         self.fetch(&agent.link()?, &back, progress)?;
-        installed.known_bad.retain(|b| b.target.commit != bad.commit);
         let since = agent.now()?;
-        installed.known_bad.push(KnownBad { target: bad.clone(), reason: REASON.into(), since, count: 1 });
+        if back.commit == bad.commit {
+            // Only the apps differ: the system that both have is not to blame.
+            installed.reject_apps(&bad, REASON, since);
+        } else {
+            installed.known_bad.retain(|b| b.target.commit != bad.commit);
+            installed.known_bad.push(KnownBad {
+                target: bad.clone(),
+                reason: REASON.into(),
+                since,
+                count: 1,
+            });
+        }
         installed.save(&agent.settings.state)?;
         self.go_back(back, Some(&bad)).map(Some)
     }

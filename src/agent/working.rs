@@ -1,5 +1,6 @@
 //! What changes the device: check, fetch, deploy, forget. Each stage tells who wants to know.
 
+use super::apps_cycle::{apps_now, remembered};
 use super::content::Content;
 use super::firmware::Change;
 use super::link::Link;
@@ -51,20 +52,34 @@ impl Working<'_> {
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<Outcome, AgentError> {
         log::info!("{}", found.reason);
-        let report = Report::new(self.agent, target.record(), found.facts.current.as_ref());
+        let target = &self.agent.chosen(target);
+        let report = Report::new(self.agent, target.clone(), found.facts.current.as_ref());
         if step != Step::Install {
             report.download_starts(&found.reason);
-            let fetched = self.fetch(link, &target.record(), progress);
+            let fetched = self.fetch(link, target, progress);
             report.download_ended(&fetched);
             fetched?;
         }
         match step {
-            Step::Download => Ok(Outcome::Downloaded(target.record())),
-            Step::Install | Step::Update => self.install(&target.record(), &report),
+            Step::Download => Ok(Outcome::Downloaded(target.clone())),
+            Step::Install | Step::Update => self.install(target, &report),
         }
     }
 
     pub(super) fn fetch(
+        &self,
+        link: &Link<'_>,
+        target: &TargetRecord,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
+        self.fetch_commit(link, target, progress)?;
+        let Some(room) = self.agent.app_room() else { return Ok(()) };
+        let mut apps = self.agent.kept_apps(&target.name);
+        apps.extend(target.apps.clone());
+        room.fetch(link, &apps, progress)
+    }
+
+    fn fetch_commit(
         &self,
         link: &Link<'_>,
         target: &TargetRecord,
@@ -149,9 +164,10 @@ impl Working<'_> {
     /// Forgets known-bad Targets; gives how many.
     pub fn clear_failed(&self, name: Option<&str>) -> Result<usize, AgentError> {
         let mut installed = Installed::load(&self.agent.settings.state)?;
-        let before = installed.known_bad.len();
+        let before = installed.known_bad.len() + installed.bad_apps.len();
         installed.known_bad.retain(|b| name.is_some_and(|n| n != b.target.name));
-        let cleared = before - installed.known_bad.len();
+        installed.bad_apps.retain(|b| name.is_some_and(|n| n != b.target.name));
+        let cleared = before - installed.known_bad.len() - installed.bad_apps.len();
         if cleared > 0 {
             installed.save(&self.agent.settings.state)?;
         }
@@ -166,10 +182,13 @@ impl Working<'_> {
         if let Ok(Change::Blocked) = firmware {
             return Ok(Outcome::FirmwareUnconfirmed(target.clone()));
         }
+        if let Some(room) = self.agent.app_room() {
+            room.ready(&target.apps)?;
+        }
         report.install_starts();
         let outcome = match firmware {
             Err(error) => Err(error),
-            Ok(_) if runs => self.adopt(&content, target),
+            Ok(_) if runs => self.adopt(&content, target, report),
             Ok(change) => self.deploy(&content, target, change, report),
         };
         report.install_ended(&outcome);
@@ -185,9 +204,13 @@ impl Working<'_> {
         firmware: Change,
         report: &Report<'_>,
     ) -> Result<Outcome, AgentError> {
+        if let Some(failed) = self.stage_apps(target)? {
+            return Ok(failed);
+        }
         let state = &self.agent.settings.state;
         let mut installed = Installed::load(state)?;
-        installed.current = self.agent.facts(&self.agent.names())?.current;
+        let facts = self.agent.facts(&self.agent.names())?;
+        installed.current = remembered(&facts, &apps_now(&facts));
         let correlation_id = report.correlation_id.clone();
         installed.pending = Some(Pending {
             target: target.clone(),
@@ -222,18 +245,5 @@ impl Working<'_> {
         if let Err(error) = saved.and_then(|()| Ok(self.agent.bootloader.confirm()?)) {
             log::warn!("taking back what was begun: {error}");
         }
-    }
-
-    /// The running commit under another name, or instead of one that waits for its reboot: nothing is to be booted.
-    fn adopt(&self, content: &Content, target: &TargetRecord) -> Result<Outcome, AgentError> {
-        let state = &self.agent.settings.state;
-        content.deploy(target)?;
-        self.agent.bootloader.confirm()?;
-        atomic::remove(&self.agent.settings.reboot_sentinel)?;
-        let mut installed = Installed::load(state)?;
-        installed.pending = None;
-        installed.current = Some(target.clone());
-        installed.save(state)?;
-        Ok(Outcome::Confirmed(installed.current))
     }
 }

@@ -12,6 +12,8 @@ pub const CHECK_FAILED: u8 = 4;
 pub const FIRMWARE_ON_TRIAL: u8 = 5;
 /// No Target for this hardware id and these tags.
 pub const NO_MATCHING_TARGET: u8 = 6;
+/// The apps are on the device and wait for `finalize`; no reboot is needed.
+pub const APPS_STAGED: u8 = 10;
 /// An offline update has the content of no Target.
 pub const NO_CONTENT: u8 = 8;
 /// A signature, a version or a hash of metadata is wrong.
@@ -26,6 +28,8 @@ pub const METADATA_NOT_FOUND: u8 = 14;
 pub const BAD_BUNDLE: u8 = 15;
 /// `check` found a Target to update to.
 pub const NEW_TARGET: u8 = 16;
+/// `check` found that apps of the Target that runs need work.
+pub const SYNC_APPS: u8 = 17;
 /// `check` found that what runs is bad, and a Target to go back to.
 pub const ROLLBACK_TARGET: u8 = 18;
 /// The Target that was named is not visible.
@@ -48,5 +52,9 @@ pub const NOT_DOWNLOADED: u8 = 80;
 pub const FIRMWARE_UNCONFIRMED: u8 = 90;
 /// Installed; a reboot is needed.
 pub const REBOOT_NEEDED: u8 = 100;
-/// The bootloader went back to the Target before.
+/// An update failed and what ran before runs again: the bootloader went back, or the apps did.
 pub const ROLLED_BACK: u8 = 110;
+/// An update failed and what ran before is deployed again; a reboot is needed.
+pub const ROLLBACK_NEEDS_REBOOT: u8 = 120;
+/// An update failed, and so did the way back.
+pub const ROLLBACK_FAILED: u8 = 130;

@@ -78,6 +78,8 @@ fn describe(outcome: &Outcome) -> (&'static str, Option<&TargetRecord>) {
         Outcome::Confirmed(target) => ("confirmed", target.as_ref()),
         Outcome::FirmwareOnTrial(target) => ("firmware-on-trial", Some(target)),
         Outcome::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
+        Outcome::AppsStaged(target) => ("apps-staged", Some(target)),
+        Outcome::AppsFailed { target, .. } => ("apps-failed", Some(target)),
         Outcome::RolledBack(bad) => ("rolled-back", Some(&bad.target)),
         Outcome::Cut(target) => ("cut", Some(target)),
         Outcome::NothingPending => ("nothing-pending", None),

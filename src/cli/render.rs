@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::exit;
-use crate::agent::{AgentError, Found, Outcome, Status};
+use crate::agent::{AgentError, AppState, Back, Found, Outcome, Status};
 use crate::decide::{Plan, Stay, Target};
+use crate::payload::apps::Container;
 use crate::store::TargetRecord;
 
 /// `check` and `list` for a person.
@@ -101,7 +102,10 @@ pub fn status_text(status: &Status) -> String {
     if let Some(previous) = &installed.previous {
         text.push_str(&format!("Before:       {}\n", name(Some(previous))));
     }
-    for bad in &installed.known_bad {
+    for app in &status.app_states {
+        text.push_str(&format!("App:          {}: {} ({})\n", app.name, app.state, app.uri));
+    }
+    for bad in installed.known_bad.iter().chain(&installed.bad_apps) {
         let times = if bad.count == 1 { "once".to_string() } else { format!("{} times", bad.count) };
         text.push_str(&format!("Known bad:    {}: {} ({times})\n", name(Some(&bad.target)), bad.reason));
     }
@@ -131,6 +135,8 @@ pub fn status_json(status: &Status) -> String {
         "tags": facts.tags,
         "ostree_hash": facts.booted,
         "current": facts.current,
+        "apps": app_states_json(&status.app_states),
+        "bad_apps": installed.bad_apps,
         "pending": installed.pending,
         "previous": installed.previous,
         "known_bad": installed.known_bad,
@@ -146,6 +152,15 @@ pub fn status_json(status: &Status) -> String {
     format!("{value:#}\n")
 }
 
+fn app_states_json(states: &[AppState]) -> Value {
+    let service = |c: &Container| json!({"service": c.service, "status": c.status, "exit_code": c.exit_code, "health": c.health, "restarts": c.restarts});
+    let app = |s: &AppState| {
+        let services: Vec<Value> = s.services.iter().map(service).collect();
+        json!({"name": s.name, "uri": s.uri, "state": s.state, "services": services})
+    };
+    states.iter().map(app).collect()
+}
+
 /// The exit code of an outcome.
 pub fn outcome_code(outcome: &Outcome) -> u8 {
     match outcome {
@@ -154,7 +169,10 @@ pub fn outcome_code(outcome: &Outcome) -> u8 {
         Outcome::Installed(_) | Outcome::RebootNeeded(_) => exit::REBOOT_NEEDED,
         Outcome::FirmwareOnTrial(_) => exit::FIRMWARE_ON_TRIAL,
         Outcome::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
-        Outcome::RolledBack(_) => exit::ROLLED_BACK,
+        Outcome::AppsStaged(_) => exit::APPS_STAGED,
+        Outcome::RolledBack(_) | Outcome::AppsFailed { back: Back::Running, .. } => exit::ROLLED_BACK,
+        Outcome::AppsFailed { back: Back::Reboot(_), .. } => exit::ROLLBACK_NEEDS_REBOOT,
+        Outcome::AppsFailed { back: Back::Failed(_), .. } => exit::ROLLBACK_FAILED,
         Outcome::NothingPending => exit::NOTHING_PENDING,
     }
 }
@@ -162,6 +180,7 @@ pub fn outcome_code(outcome: &Outcome) -> u8 {
 /// The exit code of `check`.
 pub fn check_code(found: &Found) -> u8 {
     match &found.plan {
+        Plan::Update(_) if !found.sync.is_empty() => exit::SYNC_APPS,
         Plan::Update(_) => exit::NEW_TARGET,
         Plan::Stay(stay) => stay_code(stay),
     }

@@ -1,11 +1,13 @@
 //! What the device is told to be: fragments on disk, merged with the file each value came from, then typed.
 
+mod apps;
 mod director;
 mod fragments;
 mod merged;
 mod report;
 mod settings;
 
+pub use apps::{AppSettings, EngineKind};
 pub use director::{DirectorSettings, KeyType, Provisioning, Trust};
 pub use fragments::{Fragment, parse};
 pub use merged::{Merged, Value};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::apps::{self, AppSettings};
 use super::director::{DirectorSettings, server};
 use super::{ConfigError, Merged, Value};
 
@@ -63,6 +64,8 @@ pub struct Settings {
     pub compose: bool,
     /// `pacman.compose_apps`: the apps that are enabled. None is all of a Target's; an empty list is none of them.
     pub compose_apps: Option<Vec<String>>,
+    /// How Compose apps are fetched and run.
+    pub apps: AppSettings,
     /// `pacman.callback_program`: run at each stage.
     pub callback_program: Option<PathBuf>,
     /// `pacman.tags`: what is visible to this device; empty is everything.
@@ -136,6 +139,7 @@ impl Settings {
             booted_deployment: m.booted_deployment()?,
             compose: m.compose(),
             compose_apps: m.0.get("pacman", "compose_apps").map(|_| m.list("pacman", "compose_apps")),
+            apps: apps::read(&m)?,
             callback_program: m.path("pacman", "callback_program"),
             tags: m.list("pacman", "tags"),
             hardware_id: m.text("provision", "primary_ecu_hardware_id").unwrap_or_else(host_name),
@@ -196,7 +200,7 @@ impl Reader<'_> {
         self.text(section, key).map(|t| t.trim_end_matches('/').to_string())
     }
 
-    fn list(&self, section: &str, key: &str) -> Vec<String> {
+    pub(super) fn list(&self, section: &str, key: &str) -> Vec<String> {
         let text = self.text(section, key).unwrap_or_default();
         text.split([',', ' ']).filter(|t| !t.is_empty()).map(str::to_string).collect()
     }
@@ -206,7 +210,7 @@ impl Reader<'_> {
         text.split_whitespace().map(str::to_string).collect()
     }
 
-    fn number(&self, section: &str, key: &str, default: u64) -> Result<u64, ConfigError> {
+    pub(super) fn number(&self, section: &str, key: &str, default: u64) -> Result<u64, ConfigError> {
         let Some(value) = self.value(section, key) else { return Ok(default) };
         value.text.parse().map_err(|_| bad(value, section, key, "a whole number of 0 or more"))
     }
@@ -235,6 +239,7 @@ impl Reader<'_> {
                 "trust" => "one of director, latest",
                 "key_type" => "one of ED25519, RSA2048, RSA3072, RSA4096",
                 "mode" => "one of DeviceCred, SharedCred, SharedCredReuse",
+                "engine" => "one of docker, podman",
                 _ => "one of ats, tuf",
             };
             bad(value, section, key, expected)

@@ -84,13 +84,18 @@ impl Target {
             commit: record.commit.clone(),
             hardware_ids: Vec::new(),
             tags: Vec::new(),
-            apps: BTreeMap::new(),
+            apps: record.apps.clone(),
         }
     }
 
     /// What is remembered of it.
     pub fn record(&self) -> TargetRecord {
-        TargetRecord { name: self.name.clone(), version: self.version, commit: self.commit.clone() }
+        TargetRecord {
+            name: self.name.clone(),
+            version: self.version,
+            commit: self.commit.clone(),
+            apps: self.apps.clone(),
+        }
     }
 }
 

@@ -85,6 +85,10 @@ pub struct Reply {
     pub status: u16,
     /// `ETag` as sent, for a conditional request later.
     pub etag: Option<String>,
+    /// `Location` as sent.
+    pub location: Option<String>,
+    /// `WWW-Authenticate` as sent.
+    pub challenge: Option<String>,
     /// Seconds of a `Retry-After` header, where the server sent a number.
     pub retry_after: Option<u64>,
     /// The body, at most as long as the limit of the call.
@@ -99,6 +103,10 @@ pub struct Stream {
     pub length: Option<u64>,
     /// `ETag` as sent.
     pub etag: Option<String>,
+    /// `WWW-Authenticate` as sent: how a registry wants to be asked.
+    pub challenge: Option<String>,
+    /// `Location` as sent. It is not followed here.
+    pub location: Option<String>,
     reader: ureq::BodyReader<'static>,
 }
 
@@ -203,9 +211,12 @@ impl Http {
         let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
         let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
         let etag = header(&response, "etag");
+        let challenge = header(&response, "www-authenticate");
+        let location = header(&response, "location");
         let status = response.status().as_u16();
         let body = response.into_body();
-        Ok(Stream { status, length: body.content_length(), etag, reader: body.into_reader() })
+        let length = body.content_length();
+        Ok(Stream { status, length, etag, challenge, location, reader: body.into_reader() })
     }
 
     /// With an end to all of it, the body too.
@@ -234,6 +245,8 @@ impl Http {
 fn read_reply(url: &str, response: ureq::http::Response<ureq::Body>, limit: u64) -> Result<Reply, HttpError> {
     let etag = header(&response, "etag");
     let retry_after = header(&response, "retry-after").and_then(|v| v.trim().parse().ok());
+    let location = header(&response, "location");
+    let challenge = header(&response, "www-authenticate");
     let status = response.status().as_u16();
     let mut body = Vec::new();
     // One byte more than allowed is asked for, so that "too large" is told apart from "just fits".
@@ -246,7 +259,7 @@ fn read_reply(url: &str, response: ureq::http::Response<ureq::Body>, limit: u64)
     if body.len() as u64 > limit {
         return Err(HttpError::TooLarge { url: url.to_string(), limit });
     }
-    Ok(Reply { status, etag, retry_after, body })
+    Ok(Reply { status, etag, location, challenge, retry_after, body })
 }
 
 fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<String> {

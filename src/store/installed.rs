@@ -1,5 +1,6 @@
 //! Which Targets this device has, had, waits for, and knows to be bad: one file, so that each step is one rename.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,10 @@ pub struct TargetRecord {
     pub version: i64,
     /// The OSTree commit: 64 lower-case hex digits.
     pub commit: String,
+    /// The Compose apps that run with it on this device: name to URI. As they were chosen when it was installed, so that an
+    /// app that is enabled between installation and reboot is not part of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<String, String>,
 }
 
 /// A Target that was deployed and has not been confirmed yet.
@@ -59,6 +64,8 @@ pub struct Installed {
     pub pending: Option<Pending>,
     /// Targets that are not tried again by themselves.
     pub known_bad: Vec<KnownBad>,
+    /// Targets whose system is good and whose apps did not come up; they are not tried again by themselves either.
+    pub bad_apps: Vec<KnownBad>,
 }
 
 impl Installed {
@@ -85,10 +92,30 @@ impl Installed {
         self.known_bad.iter().find(|b| b.target.commit == commit)
     }
 
+    /// The record of a Target whose apps did not come up: the same commit and the same apps, whatever its name.
+    pub fn bad_apps(&self, target: &TargetRecord) -> Option<&KnownBad> {
+        self.bad_apps.iter().find(|b| b.target.commit == target.commit && b.target.apps == target.apps)
+    }
+
+    /// Its apps did not come up.
+    pub fn reject_apps(&mut self, target: &TargetRecord, reason: &str, now: i64) -> KnownBad {
+        let count = self.bad_apps(target).map_or(0, |b| b.count) + 1;
+        let bad = KnownBad { target: target.clone(), reason: reason.to_string(), since: now, count };
+        self.accept_apps(target);
+        self.bad_apps.push(bad.clone());
+        bad
+    }
+
+    /// Its apps came up after all.
+    pub fn accept_apps(&mut self, target: &TargetRecord) {
+        self.bad_apps.retain(|b| b.target.commit != target.commit || b.target.apps != target.apps);
+    }
+
     /// The pending Target came up: it is current now, and what ran before is the rollback Target.
     pub fn confirm(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.known_bad.retain(|b| b.target.commit != pending.target.commit);
+            self.accept_apps(&pending.target);
             let before = self.current.replace(pending.target);
             if before != self.current {
                 self.previous = before;
@@ -112,7 +139,12 @@ mod tests {
     use super::*;
 
     fn target(name: &str) -> TargetRecord {
-        TargetRecord { name: name.into(), version: 1, commit: format!("{name}-commit") }
+        TargetRecord {
+            name: name.into(),
+            version: 1,
+            commit: format!("{name}-commit"),
+            apps: BTreeMap::new(),
+        }
     }
 
     fn with_pending(name: &str) -> Installed {
@@ -148,6 +180,21 @@ mod tests {
         installed.pending = with_pending("c").pending;
         installed.confirm();
         assert!(installed.known_bad.is_empty());
+    }
+
+    #[test]
+    fn bad_apps_say_nothing_of_the_commit() {
+        let with =
+            |uri: &str| TargetRecord { apps: [("web".to_string(), uri.to_string())].into(), ..target("a") };
+        let mut installed = Installed { current: Some(with("1")), ..Installed::default() };
+        installed.reject_apps(&with("2"), "web is unhealthy", 10);
+        assert_eq!(installed.reject_apps(&with("2"), "web is unhealthy", 20).count, 2);
+        assert!(installed.bad("a-commit").is_none());
+        let renamed = TargetRecord { name: "b".into(), ..with("2") };
+        assert!(installed.bad_apps(&renamed).is_some());
+        assert!(installed.bad_apps(&with("1")).is_none() && installed.bad_apps(&with("3")).is_none());
+        installed.accept_apps(&renamed);
+        assert!(installed.bad_apps.is_empty());
     }
 
     #[test]

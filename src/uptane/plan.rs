@@ -66,7 +66,12 @@ fn assigned(
     (correlation, version): (Option<&str>, u64),
 ) -> Assigned {
     Assigned {
-        target: TargetRecord { name: verified.target.clone(), version: verified.version, commit },
+        target: TargetRecord {
+            name: verified.target.clone(),
+            version: verified.version,
+            commit,
+            apps: Default::default(),
+        },
         assignment: correlation.map_or_else(|| format!("version {version}"), str::to_owned),
         correlation_id: correlation.map(str::to_owned),
         release_counter: verified.release_counter,
@@ -98,7 +103,12 @@ mod tests {
             is_ostree: ostree,
             release_counter: 0,
         };
-        let record = |name: &str| TargetRecord { name: name.into(), version: 1, commit: COMMIT.into() };
+        let record = |name: &str| TargetRecord {
+            name: name.into(),
+            version: 1,
+            commit: COMMIT.into(),
+            apps: Default::default(),
+        };
         let mut state = DirectorState::default();
         if let Some(assignment) = failed {
             state.fail(Assigned {

@@ -1,11 +1,11 @@
 #!/bin/bash
-# disk.sh REPO COMMIT OSNAME BOOT_FILES OUT.img: a disk with COMMIT deployed, GPT, two partitions:
+# disk.sh REPO COMMIT OSNAME BOOT_FILES OUT.img [ROOT_MIB]: a disk with COMMIT deployed, GPT, two partitions:
 #   1  FAT "OTABOOT"   the files of the folder BOOT_FILES: boot script and environment
 #   2  ext4 "otaroot"  the OSTree system root
 # No loop device, no mount: file systems are filled as they are made.
 set -euo pipefail
 repo=$1 commit=$2 osname=$3 boot_files=$4 out=$5
-boot_mib=33 root_mib=800
+boot_mib=33 root_mib=${6:-800}
 
 # Why each: a panic resets the machine; U-Boot's MTRRs make Linux drop all memory; slow things that a test bed can do without;
 # systemd asks no terminal for its size.

@@ -1,8 +1,9 @@
 #!/bin/bash
-# rootfs.sh SUITE MIRROR OUT.tar: the guest's root file system from Debian packages.
+# rootfs.sh SUITE MIRROR OUT.tar [LIST..]: the guest's root file system from Debian packages: guest-packages, and further lists.
 set -euo pipefail
 suite=$1 mirror=$2 out=$3
-packages=$(grep -v '^#' "$(dirname "$0")/guest-packages" | paste -sd,)
+shift 3
+packages=$(grep -hv '^#' "$(dirname "$0")/guest-packages" "$@" | paste -sd,)
 
 # update-initramfs: the image has an initramfs of its own. policy-rc.d: no service starts while packages are set up.
 mmdebstrap --quiet --variant=essential --architectures=amd64 --include="$packages" \

@@ -41,6 +41,8 @@ pub enum Error {
     Ostree { operation: &'static str, path: PathBuf, detail: String },
     /// A certificate could not be made or used.
     Tls { operation: String, detail: String },
+    /// A Compose app could not be published or fetched.
+    App { detail: String },
     /// The server could not start.
     Listen { address: String, source: io::Error },
     /// The system gave no random bytes.
@@ -118,6 +120,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot {operation} ({}): {detail}", path.display())
             }
             Self::Tls { operation, detail } => write!(f, "cannot {operation}: {detail}"),
+            Self::App { detail } => f.write_str(detail),
             Self::Listen { address, source } => {
                 write!(f, "cannot listen on {address}: {source}")
             }

@@ -4,6 +4,7 @@
 // No panic on anything that came from outside; tests may.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod apps;
 mod cli;
 mod device;
 mod director;

@@ -105,7 +105,10 @@ fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
         log::warn!("Unsupported installation mode: {mode}; falling back to the default install mode");
     }
     let by_hand = ["pull", "install", "update"].contains(&command);
-    let agent = Agent::new(settings).with_policy(Policy::Lite { by_hand }).with_bundle(args.src_dir.clone());
+    let agent = Agent::new(settings)
+        .with_policy(Policy::Lite { by_hand })
+        .with_bundle(args.src_dir.clone())
+        .with_delayed_apps(args.install_mode.as_deref() == Some("delay-app-install"));
     if args.report_hw_info {
         agent.report_hardware();
     }
@@ -175,6 +178,7 @@ fn show(settings: &Settings, mut found: Found, json: bool, idle: u8) -> u8 {
     log::info!("{}", found.reason);
     match &found.plan {
         Plan::Update(target) if is_rollback(&found.facts, target) => exit::ROLLBACK_TARGET,
+        Plan::Update(_) if !found.sync.is_empty() => exit::SYNC_APPS,
         Plan::Update(_) => exit::NEW_TARGET,
         Plan::Stay(stay) => match stay_code(stay) {
             exit::OK => idle,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::agent::{Found, INITIAL_TARGET, Status};
+use crate::agent::{AppState, Found, INITIAL_TARGET, Status};
 use crate::config::Settings;
 use crate::decide::{Plan, Target};
 use crate::gateway::device::Device;
@@ -36,7 +36,7 @@ pub fn targets_json(found: &Found, settings: &Settings) -> String {
 
 fn target_json(found: &Found, settings: &Settings, target: &Target) -> Value {
     let facts = &found.facts;
-    let apps = apps_json(&target.apps, settings, false);
+    let apps = apps_json(&target.apps, settings, None);
     let mut value = json!({"name": target.name, "version": target.version, "apps": apps});
     let current = facts.current.as_ref();
     let selected = matches!(&found.plan, Plan::Update(chosen) if chosen.name == target.name);
@@ -56,15 +56,15 @@ fn target_json(found: &Found, settings: &Settings, target: &Target) -> Value {
     value
 }
 
-/// This client does not run apps yet, so whether they run is not known.
-fn apps_json(apps: &BTreeMap<String, String>, settings: &Settings, running: bool) -> Value {
+/// `states`: of the apps that were started here; of others nobody knows whether they run.
+fn apps_json(apps: &BTreeMap<String, String>, settings: &Settings, states: Option<&[AppState]>) -> Value {
     if apps.is_empty() {
         return Value::Null;
     }
     let app = |(name, uri): (&String, &String)| {
         let mut value = json!({"name": name, "uri": uri, "on": settings.enables(name)});
-        if running {
-            value["running"] = Value::Null;
+        if let Some(states) = states {
+            value["running"] = json!(states.iter().find(|s| s.name == *name).map(AppState::running));
         }
         value
     };
@@ -124,12 +124,12 @@ pub fn status_json(status: &Status, identity: &Identity, settings: &Settings) ->
     if let Some(uuid) = &identity.uuid {
         value["device_uuid"] = json!(uuid);
     }
-    let target = |t: &TargetRecord, apps: &BTreeMap<String, String>| json!({"name": t.name, "version": t.version, "ostree_hash": t.commit, "apps": apps_json(apps, settings, true)});
+    let target = |t: &TargetRecord, apps: &BTreeMap<String, String>| json!({"name": t.name, "version": t.version, "ostree_hash": t.commit, "apps": apps_json(apps, settings, Some(&status.app_states))});
     if let Some(current) = running(status) {
         value["applied_target"] = target(&current, &status.apps);
     }
     if let Some(pending) = &status.facts.installed.pending {
-        value["pending_target"] = target(&pending.target, &BTreeMap::new());
+        value["pending_target"] = target(&pending.target, &pending.target.apps);
     }
     format!("{value:#}\n")
 }
@@ -140,6 +140,7 @@ fn running(status: &Status) -> Option<TargetRecord> {
         name: INITIAL_TARGET.to_string(),
         version: -1,
         commit: commit.clone(),
+        apps: BTreeMap::new(),
     };
     status.facts.current.clone().or_else(|| status.facts.booted.as_ref().map(initial))
 }

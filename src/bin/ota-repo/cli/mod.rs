@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and what `--help` says about it.
 
+mod apps;
 mod director;
 mod keys;
 mod publishing;
@@ -7,6 +8,7 @@ mod serving;
 
 use argh::FromArgs;
 
+pub use apps::{Apps, AppsCommand, AppsFetch, AppsPublish};
 pub use director::{Director, DirectorCommand};
 pub use keys::{Keys, KeysAdd, KeysCommand, KeysList, KeysRemove, Rotate};
 pub use publishing::Tags as TagsArgs;
@@ -39,6 +41,7 @@ pub struct Cli {
 pub enum Command {
     Init(Init),
     Target(Target),
+    Apps(Apps),
     Refresh(Refresh),
     Tags(TagsArgs),
     Show(Show),

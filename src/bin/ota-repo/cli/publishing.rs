@@ -107,6 +107,10 @@ pub struct TargetAdd {
     #[argh(option, arg_name = "TAG")]
     pub tag: Vec<String>,
 
+    /// a Compose app of the Target with the URI that `apps publish` printed; repeatable
+    #[argh(option, arg_name = "NAME=URI")]
+    pub app: Vec<String>,
+
     /// another member of the Target's custom object, for example 'arch="arm64"'; repeatable
     #[argh(option, arg_name = "KEY=JSON")]
     pub custom: Vec<String>,

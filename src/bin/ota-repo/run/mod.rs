@@ -1,5 +1,6 @@
 //! Turns what was typed into what is done, and prints what came of it.
 
+mod apps;
 mod director;
 mod keys;
 mod publishing;
@@ -9,7 +10,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::cli::{Command, KeysCommand, TargetCommand};
+use crate::cli::{AppsCommand, Command, KeysCommand, TargetCommand};
 use crate::error::Error;
 use crate::metadata::Role;
 
@@ -25,6 +26,10 @@ pub fn run(command: Command) -> Result<(), Error> {
             TargetCommand::Add(args) => publishing::target_add(args),
             TargetCommand::Remove(args) => publishing::target_remove(&args),
             TargetCommand::List(args) => publishing::target_list(&args),
+        },
+        Command::Apps(args) => match args.command {
+            AppsCommand::Publish(args) => apps::publish(args),
+            AppsCommand::Fetch(args) => apps::fetch(args),
         },
         Command::Refresh(args) => publishing::refresh(&args),
         Command::Tags(args) => publishing::tags(&args),

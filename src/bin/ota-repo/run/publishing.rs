@@ -77,6 +77,8 @@ pub fn target_add(args: TargetAdd) -> Result<(), Error> {
             return Err(Error::option("--ref or --commit", "give exactly one of them"));
         }
     };
+    let mut custom = args.custom;
+    custom.extend(crate::apps::custom(&args.app)?.map(|apps| format!("docker_compose_apps={apps}")));
     let addition = Addition {
         source: args.ostree_repo,
         wanted,
@@ -84,7 +86,7 @@ pub fn target_add(args: TargetAdd) -> Result<(), Error> {
         version: args.version,
         hardware_ids: args.hardware_id,
         tags: args.tag,
-        custom: args.custom,
+        custom,
     };
     let added = target::add(&args.dir, &args.keys, &addition)?;
     if args.json {

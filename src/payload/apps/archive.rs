@@ -1,0 +1,400 @@
+//! Archives, as small as they can be: a reader of `.tgz` for apps, a writer of tar for what an engine loads.
+//!
+//! gzip is GLib's, which libostree brings; tar is 512-byte blocks.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use ::ostree::gio::{self, prelude::*};
+
+/// The most that an app's archive may hold when it is unpacked.
+pub const UNPACKED_LIMIT: u64 = 1 << 30;
+/// The most files that it may hold.
+const MOST_ENTRIES: usize = 100_000;
+const BLOCK: usize = 512;
+/// Long names come as a file of their own; none that is real is longer.
+const NAME_LIMIT: u64 = 64 * 1024;
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A file of so many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// A symbolic link and where it leads.
+    Link(String),
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it goes; relative, and never upwards.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Opens a gzip file to be read unpacked.
+pub fn gunzip(path: &Path) -> io::Result<impl Read + use<>> {
+    let file = gio::File::for_path(path).read(gio::Cancellable::NONE).map_err(io::Error::other)?;
+    let gzip = gio::ZlibDecompressor::new(gio::ZlibCompressorFormat::Gzip);
+    Ok(Gunzip(gio::ConverterInputStream::new(&file, &gzip)))
+}
+
+struct Gunzip(gio::ConverterInputStream);
+
+impl Read for Gunzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer, gio::Cancellable::NONE).map_err(|e| io::Error::other(e.message().to_string()))
+    }
+}
+
+/// Packs bytes with gzip; the same bytes give the same result.
+pub fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let packed = gio::MemoryOutputStream::new_resizable();
+    let gzip = gio::ZlibCompressor::new(gio::ZlibCompressorFormat::Gzip, 9);
+    let stream = gio::ConverterOutputStream::new(&packed, &gzip);
+    stream.write_all(bytes, gio::Cancellable::NONE).map_err(io::Error::other)?;
+    stream.close(gio::Cancellable::NONE).map_err(io::Error::other)?;
+    Ok(packed.steal_as_bytes().to_vec())
+}
+
+/// Reads each entry of a tar stream; `visit` may read the entry's bytes, and must not hold on to them.
+pub fn entries(
+    mut tar: impl Read,
+    visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut total: u64 = 0;
+    let mut long = Long::default();
+    for _ in 0..MOST_ENTRIES {
+        let mut header = [0; BLOCK];
+        tar.read_exact(&mut header)?;
+        if header.iter().all(|b| *b == 0) {
+            return Ok(());
+        }
+        let size = check(&header)?;
+        total = total.saturating_add(size);
+        if total > UNPACKED_LIMIT {
+            return Err(bad(format!("unpacks to more than {UNPACKED_LIMIT} bytes")));
+        }
+        let mut body = (&mut tar).take(size);
+        match header[156] {
+            b'x' | b'L' | b'K' if size > NAME_LIMIT => return Err(bad("has a name that is too long")),
+            b'x' => long.pax(&read(&mut body)?),
+            b'L' => long.path = Some(text(&read(&mut body)?)),
+            b'K' => long.link = Some(text(&read(&mut body)?)),
+            b'g' => {}
+            kind => visit(&entry(&header, kind, size, std::mem::take(&mut long))?, &mut body)?,
+        }
+        let left = body.limit() + (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
+        let skipped = io::copy(&mut (&mut tar).take(left), &mut io::sink())?;
+        if skipped != left {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Err(bad(format!("has more than {MOST_ENTRIES} entries")))
+}
+
+/// Unpacks below `folder`. What is there already and not in the archive stays: apps keep their data there.
+pub fn unpack(tar: impl Read, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    entries(tar, &mut |entry, body| {
+        let path = folder.join(&entry.path);
+        safe_parent(folder, &entry.path)?;
+        let permissions = fs::Permissions::from_mode(entry.mode & 0o777);
+        match &entry.kind {
+            Kind::Folder if path.symlink_metadata().is_ok_and(|m| m.is_dir()) => {}
+            Kind::Folder if entry.path.as_os_str().is_empty() => {}
+            Kind::Folder => {
+                fs::create_dir(&path)?;
+                fs::set_permissions(&path, permissions)?;
+            }
+            Kind::File(_) => {
+                let mut name = path.clone().into_os_string();
+                name.push(".new");
+                let new = PathBuf::from(name);
+                let _ = fs::remove_file(&new);
+                let mut file = File::create_new(&new)?;
+                io::copy(body, &mut file)?;
+                file.set_permissions(permissions)?;
+                file.sync_all()?;
+                fs::rename(&new, &path)?;
+            }
+            Kind::Link(to) => {
+                let _ = fs::remove_file(&path);
+                symlink(to, &path)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The bytes of one file at the top of an archive.
+pub fn find(tar: impl Read, name: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut found = None;
+    entries(tar, &mut |entry, body| {
+        match entry.kind {
+            Kind::File(size) if entry.path == Path::new(name) && size > limit => {
+                return Err(bad(format!("{name} has more than the {limit} bytes that are allowed")));
+            }
+            Kind::File(_) if entry.path == Path::new(name) => found = Some(read(body)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Writes one file into a tar stream.
+pub fn put(out: &mut dyn Write, path: &str, mode: u32, size: u64, body: &mut dyn Read) -> io::Result<()> {
+    out.write_all(&header(path, mode, size)?)?;
+    if io::copy(&mut body.take(size), out)? != size {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    out.write_all(&vec![0; (BLOCK - size as usize % BLOCK) % BLOCK])
+}
+
+/// Ends a tar stream.
+pub fn end(out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(&[0; 2 * BLOCK])
+}
+
+/// ustar: 100 bytes of name, and 155 more of the folders before it.
+fn header(path: &str, mode: u32, size: u64) -> io::Result<[u8; BLOCK]> {
+    let too_long = || bad(format!("{path} is too long a name for a tar archive"));
+    let (prefix, name) = if path.len() <= 100 {
+        ("", path)
+    } else {
+        let mut at = path.bytes().enumerate().filter(|(i, b)| *b == b'/' && *i <= 155).map(|(i, _)| i);
+        let at = at.rfind(|i| path.len() - i - 1 <= 100).ok_or_else(too_long)?;
+        (&path[..at], &path[at + 1..])
+    };
+    let mut block = [0; BLOCK];
+    let mut set = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    set(0, name.as_bytes());
+    set(100, format!("{mode:07o}").as_bytes());
+    set(108, b"0000000");
+    set(116, b"0000000");
+    set(124, format!("{size:011o}").as_bytes());
+    set(136, b"00000000000");
+    set(148, b"        ");
+    set(156, b"0");
+    set(257, b"ustar\x0000");
+    set(345, prefix.as_bytes());
+    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    Ok(block)
+}
+
+/// Names that do not fit into a header.
+#[derive(Default)]
+struct Long {
+    path: Option<String>,
+    link: Option<String>,
+}
+
+impl Long {
+    /// Records `LENGTH KEY=VALUE\n`.
+    fn pax(&mut self, records: &[u8]) {
+        let mut rest = records;
+        while let Some(space) = rest.iter().position(|b| *b == b' ') {
+            let length = std::str::from_utf8(&rest[..space]).ok().and_then(|t| t.parse::<usize>().ok());
+            let Some(record) = length.filter(|l| *l > space).and_then(|l| rest.get(space + 1..l)) else {
+                return;
+            };
+            let record = String::from_utf8_lossy(record);
+            match record.trim_end_matches('\n').split_once('=') {
+                Some(("path", value)) => self.path = Some(value.to_string()),
+                Some(("linkpath", value)) => self.link = Some(value.to_string()),
+                _ => {}
+            }
+            rest = &rest[length.unwrap_or(rest.len())..];
+        }
+    }
+}
+
+/// The size that the header tells, once its checksum fits.
+fn check(header: &[u8; BLOCK]) -> io::Result<u64> {
+    let stored = octal(&header[148..156]).ok_or_else(|| bad("is no tar archive"))?;
+    let sum: u64 = header
+        .iter()
+        .enumerate()
+        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) })
+        .sum();
+    if sum != stored {
+        return Err(bad("has a damaged header: not a tar archive"));
+    }
+    let size = octal(&header[124..136]).ok_or_else(|| bad("has an entry without a size"))?;
+    // Links and folders have no bytes, whatever they say.
+    Ok(if matches!(header[156], b'1' | b'2' | b'5') { 0 } else { size })
+}
+
+fn entry(header: &[u8; BLOCK], kind: u8, size: u64, long: Long) -> io::Result<Entry> {
+    let name = text(&header[..100]);
+    let prefix = if &header[257..262] == b"ustar" { text(&header[345..500]) } else { String::new() };
+    let short = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+    let name = long.path.unwrap_or(short);
+    let path = relative(&name).ok_or_else(|| bad(format!("has an entry {name:?} that leads outside")))?;
+    let kind = match kind {
+        b'0' | 0 => Kind::File(size),
+        b'5' => Kind::Folder,
+        b'2' => Kind::Link(long.link.unwrap_or_else(|| text(&header[157..257]))),
+        _ => return Err(bad(format!("has an entry {name:?} that is no file, folder or symbolic link"))),
+    };
+    Ok(Entry { path, kind, mode: octal(&header[100..108]).unwrap_or(0o644) as u32 })
+}
+
+fn relative(name: &str) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    for part in Path::new(name).components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(path)
+}
+
+/// A link in the archive, or one that an app put there, must not lead what is written out of the folder.
+fn safe_parent(folder: &Path, path: &Path) -> io::Result<()> {
+    let mut at = folder.to_path_buf();
+    for part in path.parent().unwrap_or(Path::new("")).components() {
+        at.push(part);
+        match at.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Err(bad(format!("would write through {}, which is no folder", at.display()))),
+            Err(_) => fs::create_dir(&at)?,
+        }
+    }
+    Ok(())
+}
+
+fn read(body: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    body.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn octal(bytes: &[u8]) -> Option<u64> {
+    u64::from_str_radix(text(bytes).trim(), 8).ok()
+}
+
+fn bad(reason: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("rust-ota-archive-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("in")).unwrap();
+        folder
+    }
+
+    fn tar(folder: &Path, args: &[&str]) -> PathBuf {
+        let out = folder.join("a.tgz");
+        let status =
+            Command::new("tar").arg("-czf").arg(&out).args(args).current_dir(folder).status().unwrap();
+        assert!(status.success());
+        out
+    }
+
+    #[test]
+    fn what_gnu_tar_packs_is_unpacked() {
+        let dir = folder("gnu");
+        let deep = "d/".repeat(60) + &"n".repeat(120);
+        let path = dir.join("in").join(&deep);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "deep").unwrap();
+        fs::write(dir.join("in/docker-compose.yml"), "services:\n").unwrap();
+        fs::write(dir.join("in/run.sh"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(dir.join("in/run.sh"), fs::Permissions::from_mode(0o750)).unwrap();
+        symlink("run.sh", dir.join("in/link")).unwrap();
+        for format in ["gnu", "pax", "ustar"] {
+            if format == "ustar" {
+                fs::remove_dir_all(dir.join("in/d")).unwrap();
+            }
+            let out = dir.join(format);
+            let packed = tar(&dir, &["--format", format, "-C", "in", "."]);
+            fs::create_dir_all(&out).unwrap();
+            fs::write(out.join("data"), "the app's own").unwrap();
+            unpack(gunzip(&packed).unwrap(), &out).unwrap();
+            unpack(gunzip(&packed).unwrap(), &out).unwrap();
+            assert_eq!(fs::read_to_string(out.join("docker-compose.yml")).unwrap(), "services:\n");
+            assert_eq!(fs::metadata(out.join("link")).unwrap().permissions().mode() & 0o777, 0o750);
+            assert_eq!(fs::read_to_string(out.join("data")).unwrap(), "the app's own");
+            assert_eq!(out.join(&deep).exists(), format != "ustar", "{format}");
+            let found = find(gunzip(&packed).unwrap(), "docker-compose.yml", 100).unwrap();
+            assert_eq!(found.as_deref(), Some(&b"services:\n"[..]), "{format}");
+            assert!(find(gunzip(&packed).unwrap(), "docker-compose.yml", 5).is_err());
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_outside() {
+        let dir = folder("outside");
+        fs::write(dir.join("in/x"), "x").unwrap();
+        let up = tar(&dir, &["-P", "in/../in/x"]);
+        let out = dir.join("out");
+        assert!(unpack(gunzip(&up).unwrap(), &out).unwrap_err().to_string().contains("leads outside"));
+        let absolute = tar(&dir, &["-P", dir.join("in/x").to_str().unwrap()]);
+        assert!(unpack(gunzip(&absolute).unwrap(), &out).unwrap_err().to_string().contains("leads outside"));
+        // A link first, then a file through it.
+        symlink(dir.join("elsewhere"), dir.join("in/a")).unwrap();
+        fs::create_dir(dir.join("elsewhere")).unwrap();
+        let link = tar(&dir, &["-C", "in", "a"]);
+        unpack(gunzip(&link).unwrap(), &out).unwrap();
+        fs::remove_file(dir.join("in/a")).unwrap();
+        fs::create_dir(dir.join("in/a")).unwrap();
+        fs::write(dir.join("in/a/x"), "x").unwrap();
+        let through = tar(&dir, &["-C", "in", "a/x"]);
+        assert!(unpack(gunzip(&through).unwrap(), &out).unwrap_err().to_string().contains("write through"));
+        assert!(!dir.join("elsewhere/x").exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn gnu_tar_reads_what_is_written_and_a_cut_is_seen() {
+        let dir = folder("own");
+        let mut bytes = Vec::new();
+        let long = format!("{}/{}", "p".repeat(90), "q".repeat(90));
+        for name in ["a", long.as_str()] {
+            put(&mut bytes, name, 0o644, 3, &mut &b"abc"[..]).unwrap();
+        }
+        end(&mut bytes).unwrap();
+        assert!(put(&mut Vec::new(), &"x".repeat(101), 0, 0, &mut io::empty()).is_err());
+        fs::write(dir.join("a.tgz"), gzip(&bytes).unwrap()).unwrap();
+        let listing = Command::new("tar").args(["-tzf", "a.tgz"]).current_dir(&dir).output().unwrap();
+        assert_eq!(String::from_utf8(listing.stdout).unwrap(), format!("a\n{long}\n"));
+        let mut seen = 0;
+        entries(&bytes[..], &mut |_, _| {
+            seen += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, 2);
+        for cut in [0, 100, 513, 1024] {
+            assert!(entries(&bytes[..cut], &mut |_, _| Ok(())).is_err(), "{cut}");
+        }
+        bytes[0] = b'z';
+        assert!(entries(&bytes[..], &mut |_, _| Ok(())).unwrap_err().to_string().contains("damaged"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

@@ -1,0 +1,352 @@
+//! Docker or Podman with Compose: loads images, starts and stops projects, tells what runs.
+//!
+//! Programs are run by argument vector. The image of each service is named by its verified digest, so neither a tag on the
+//! device nor a registry is asked what it is.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::app::{App, Image};
+use super::archive;
+use super::compose::Service;
+use super::error::AppsError;
+use super::inspect::Inspected;
+use super::process::{feed, output, run, tail};
+use super::state::{Container, Verdict, judge};
+use super::store::Store;
+use crate::store::atomic;
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Docker and `docker compose`.
+    Docker,
+    /// Podman and `podman-compose`.
+    Podman,
+}
+
+/// An engine and where it works.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    kind: Kind,
+    compose: Vec<String>,
+    projects: PathBuf,
+    patience: Patience,
+}
+
+/// How long an app may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until it is up.
+    pub start: Duration,
+    /// It must be up, without a restart, for so long before it counts.
+    pub settle: Duration,
+}
+
+/// The file that the engine reads: the app's own with other names for its images.
+const PROJECT_FILE: &str = ".rust-ota.compose.yml";
+const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
+const PROJECT_LABEL: &str = "com.docker.compose.project";
+/// A question to the engine.
+const ASK: Duration = Duration::from_secs(60);
+/// Starting, stopping, loading: slow disks are slow.
+const WORK: Duration = Duration::from_secs(1800);
+const POLL: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// `compose`: the program and its first arguments. `projects`: a folder with a project folder for each app.
+    pub fn new(kind: Kind, compose: Vec<String>, projects: &Path, patience: Patience) -> Engine {
+        Engine { kind, compose, projects: projects.to_path_buf(), patience }
+    }
+
+    /// Whether it is there to be asked.
+    pub fn answers(&self) -> Result<(), AppsError> {
+        self.ask(&["info", "--format", "{{.ID}}"]).or_else(|_| self.ask(&["ps", "--quiet"])).map(drop)
+    }
+
+    /// Makes every image of an app known to the engine.
+    pub fn load(&self, app: &App, store: &Store) -> Result<(), AppsError> {
+        app.images.iter().try_for_each(|image| self.local_name(image, store).map(drop))
+    }
+
+    /// Unpacks an app's project and writes what the engine reads.
+    pub fn prepare(&self, app: &App, store: &Store) -> Result<(), AppsError> {
+        let folder = self.project(&app.name);
+        let failed = |e: io::Error| AppsError::Archive { app: app.name.clone(), reason: e.to_string() };
+        let packed = store.verified(&app.archive.digest)?;
+        let tar = archive::gunzip(&packed).map_err(failed)?;
+        archive::unpack(tar, &folder).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => failed(e),
+            _ => AppsError::io("unpack into", &folder)(e),
+        })?;
+        let mut names = Vec::new();
+        for image in &app.images {
+            names.push((image, self.local_name(image, store)?));
+        }
+        let name = |service: &Service| {
+            let pinned = super::Reference::parse(&service.image).ok();
+            let found = names.iter().find(|(image, _)| Some(&image.reference) == pinned.as_ref());
+            found.map(|(_, name)| name.clone()).unwrap_or_default()
+        };
+        Ok(atomic::write(&folder.join(PROJECT_FILE), app.compose.with_images(name).as_bytes())?)
+    }
+
+    /// Makes the containers of a prepared app, and does not start them.
+    pub fn create(&self, app: &App) -> Result<(), AppsError> {
+        self.make_way(app)?;
+        self.compose(&app.name, &["up", "--no-start", "--remove-orphans"]).map(drop)
+    }
+
+    /// Starts a prepared app and waits until it is up, or is seen not to come up.
+    pub fn start(&self, app: &App) -> Result<(), AppsError> {
+        self.make_way(app)?;
+        let said = self.compose(&app.name, &["up", "-d", "--remove-orphans"])?;
+        let expected: Vec<&str> =
+            app.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str()).collect();
+        let began = Instant::now();
+        let mut quiet: Option<(Instant, Vec<Container>)> = None;
+        loop {
+            let containers = self.containers(&app.name)?;
+            // podman-compose ends with 0 whatever happened, and only what it printed tells.
+            if let Some(service) = expected.iter().find(|e| !containers.iter().any(|c| c.service == **e)) {
+                return Err(
+                    self.not_up(&app.name, &format!("service {service} has no container: {}", tail(&said)))
+                );
+            }
+            if let Some(service) = other_image(app, &containers) {
+                return Err(
+                    self.not_up(&app.name, &format!("service {service} runs another image than its own"))
+                );
+            }
+            let reason = match judge(&expected, &containers) {
+                Verdict::Up => {
+                    let (since, before) = quiet.get_or_insert_with(|| (Instant::now(), containers.clone()));
+                    let same = before.iter().map(|c| c.restarts).eq(containers.iter().map(|c| c.restarts));
+                    if same && since.elapsed() >= self.patience.settle {
+                        return Ok(());
+                    }
+                    if !same {
+                        quiet = None;
+                    }
+                    "it restarts again and again".to_string()
+                }
+                Verdict::NotYet(reason) => {
+                    quiet = None;
+                    reason
+                }
+                Verdict::Failed(reason) => return Err(self.not_up(&app.name, &reason)),
+            };
+            let settling = quiet.is_some() && began.elapsed() < self.patience.start + self.patience.settle;
+            if began.elapsed() >= self.patience.start && !settling {
+                let reason = format!("{reason} after {} seconds", self.patience.start.as_secs());
+                return Err(self.not_up(&app.name, &reason));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Stops an app's containers and leaves them.
+    pub fn stop(&self, app: &str) -> Result<(), AppsError> {
+        self.of_all(&["stop"], &self.ids(app)?, WORK)
+    }
+
+    /// Stops an app and removes its containers and networks. Volumes stay: they are the product's data.
+    pub fn down(&self, app: &str) -> Result<(), AppsError> {
+        self.stop(app)?;
+        self.of_all(&["rm", "-f"], &self.ids(app)?, WORK)?;
+        let filter = format!("label={PROJECT_LABEL}={app}");
+        let listing = self.ask(&["network", "ls", "-q", "--filter", &filter])?;
+        let networks: Vec<String> = listing.split_whitespace().map(str::to_string).collect();
+        self.of_all(&["network", "rm"], &networks, WORK)
+    }
+
+    /// The same, and its project folder goes too.
+    pub fn remove(&self, app: &str) -> Result<(), AppsError> {
+        self.down(app)?;
+        let folder = self.project(app);
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(AppsError::io("remove", &folder)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets images that no app needs. One that is in use elsewhere stays.
+    pub fn forget(&self, images: &[Image]) {
+        for image in images {
+            for digest in [&image.config.digest, &image.manifest] {
+                let _ = self.ask(&["image", "rm", &digest.to_string()]);
+            }
+        }
+    }
+
+    /// Every container of an app.
+    pub fn containers(&self, app: &str) -> Result<Vec<Container>, AppsError> {
+        let ids = self.ids(app)?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut words = vec!["container", "inspect"];
+        words.extend(ids.iter().map(String::as_str));
+        let text = self.ask(&words)?;
+        let read: Vec<Inspected> = serde_json::from_str(&text).map_err(|e| AppsError::Engine {
+            command: format!("{} container inspect", self.program()),
+            reason: format!("printed something else than was expected: {e}"),
+        })?;
+        let mut found: Vec<Container> = read.into_iter().map(Inspected::container).collect();
+        found.sort_by(|a, b| a.service.cmp(&b.service));
+        Ok(found)
+    }
+
+    /// Whether all services of an app are up, and none is known to be ill.
+    pub fn runs(&self, app: &App) -> bool {
+        let services = app.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str());
+        let expected: Vec<&str> = services.collect();
+        let containers = self.containers(&app.name).unwrap_or_default();
+        let failed = matches!(judge(&expected, &containers), Verdict::Failed(_));
+        !failed && !containers.is_empty() && other_image(app, &containers).is_none()
+    }
+
+    /// podman-compose leaves a container as it is when only its image is another one, so it gets nothing to leave.
+    fn make_way(&self, app: &App) -> Result<(), AppsError> {
+        if self.kind == Kind::Docker {
+            return Ok(());
+        }
+        self.stop(&app.name)?;
+        self.of_all(&["rm", "-f"], &self.ids(&app.name)?, WORK)
+    }
+
+    fn ids(&self, app: &str) -> Result<Vec<String>, AppsError> {
+        let filter = format!("label={PROJECT_LABEL}={app}");
+        let listing = self.ask(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter])?;
+        Ok(listing.split_whitespace().map(str::to_string).collect())
+    }
+
+    fn of_all(&self, words: &[&str], names: &[String], limit: Duration) -> Result<(), AppsError> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let arguments = words.iter().copied().chain(names.iter().map(String::as_str)).collect::<Vec<_>>();
+        run(self.command(&arguments), limit).map(drop)
+    }
+
+    /// What the engine calls an image: its configuration's digest, or with containerd's store its manifest's.
+    fn local_name(&self, image: &Image, store: &Store) -> Result<String, AppsError> {
+        if let Some(name) = self.known(image) {
+            return Ok(name);
+        }
+        let refused = |reason: String| AppsError::Load { image: image.reference.to_string(), reason };
+        self.load_image(image, store).map_err(|e| match e {
+            AppsError::Engine { reason, .. } => refused(reason),
+            other => other,
+        })?;
+        self.known(image).ok_or_else(|| refused("it was loaded and has another digest".to_string()))
+    }
+
+    fn known(&self, image: &Image) -> Option<String> {
+        let names = [image.config.digest.to_string(), image.manifest.to_string()];
+        let quietly = |name: &String| {
+            let found = self.ask(&["image", "inspect", "--format", "{{.Id}}", name]).ok()?;
+            found.trim().trim_start_matches("sha256:").eq(name.trim_start_matches("sha256:")).then_some(())
+        };
+        names.into_iter().find(|name| quietly(name).is_some())
+    }
+
+    /// A tar of the image's blobs as they are: what `docker save` writes, so every engine knows it. The engine checks each layer
+    /// against the configuration, and the configuration gives the image its name.
+    fn load_image(&self, image: &Image, store: &Store) -> Result<(), AppsError> {
+        log::info!("loading image {}", image.reference);
+        let mut command = self.command(&["load"]);
+        command.stdin(Stdio::piped());
+        let name = format!("{}:{}", image.reference.name(), &image.reference.digest.hex()[..12]);
+        feed(command, WORK, &mut |out| write_image(image, &name, store, out))
+    }
+
+    fn not_up(&self, app: &str, reason: &str) -> AppsError {
+        AppsError::NotUp { app: app.to_string(), reason: reason.to_string() }
+    }
+
+    fn project(&self, app: &str) -> PathBuf {
+        self.projects.join(app)
+    }
+
+    /// Gives what the program printed.
+    fn compose(&self, app: &str, words: &[&str]) -> Result<String, AppsError> {
+        let (program, first) = self.compose.split_first().ok_or_else(|| AppsError::Engine {
+            command: "pacman.docker_compose_bin".to_string(),
+            reason: "is empty".to_string(),
+        })?;
+        let mut command = Command::new(program);
+        self.surroundings(&mut command);
+        command.args(first).args(["-f", PROJECT_FILE, "-p", app]).args(words).current_dir(self.project(app));
+        let (out, errors) = output(command, WORK)?;
+        Ok(format!("{}\n{}", out.trim(), errors.trim()))
+    }
+
+    fn ask(&self, words: &[&str]) -> Result<String, AppsError> {
+        run(self.command(words), ASK)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.program());
+        self.surroundings(&mut command);
+        command.args(words);
+        command
+    }
+
+    /// Through its socket, where there is one, Podman works from within the sandbox of our units too.
+    fn surroundings(&self, command: &mut Command) {
+        let socket = Path::new(PODMAN_SOCKET);
+        if self.kind == Kind::Podman && std::env::var_os("CONTAINER_HOST").is_none() && socket.exists() {
+            command.env("CONTAINER_HOST", format!("unix://{PODMAN_SOCKET}"));
+        }
+    }
+
+    fn program(&self) -> &'static str {
+        match self.kind {
+            Kind::Docker => "docker",
+            Kind::Podman => "podman",
+        }
+    }
+}
+
+/// The service whose container does not run the image that the app names for it. A tag on the device, or an engine's own idea
+/// of what changed, must not decide what runs.
+fn other_image(app: &App, containers: &[Container]) -> Option<String> {
+    let wrong = |container: &&Container| {
+        let service = app.compose.services.iter().find(|s| s.name == container.service);
+        let pinned = service.and_then(|s| super::Reference::parse(&s.image).ok());
+        let image = app.images.iter().find(|i| Some(&i.reference) == pinned.as_ref());
+        let runs = container.image.trim_start_matches("sha256:");
+        image.is_some_and(|i| i.config.digest.hex() != runs && i.manifest.hex() != runs)
+    };
+    containers.iter().find(wrong).map(|c| c.service.clone())
+}
+
+fn write_image(image: &Image, name: &str, store: &Store, out: &mut dyn Write) -> Result<(), AppsError> {
+    let path = |digest: &super::Digest| format!("blobs/sha256/{}", digest.hex());
+    let broken = |e: io::Error| AppsError::Engine { command: "load".to_string(), reason: e.to_string() };
+    let manifest = fs::metadata(store.path(&image.manifest)).map_err(broken)?.len();
+    let blobs = std::iter::once(&image.config).chain(&image.layers).map(|b| (&b.digest, b.size));
+    let mut written = std::collections::BTreeSet::new();
+    for (digest, size) in blobs.chain([(&image.manifest, manifest)]) {
+        if !written.insert(digest.clone()) {
+            continue;
+        }
+        let source = store.path(digest);
+        let mut file = fs::File::open(&source).map_err(AppsError::io("open", &source))?;
+        archive::put(out, &path(digest), 0o644, size, &mut file).map_err(broken)?;
+    }
+    let layers: Vec<String> = image.layers.iter().map(|l| path(&l.digest)).collect();
+    let docker = json!([{"Config": path(&image.config.digest), "RepoTags": [name], "Layers": layers}]);
+    let mut put = |name: &str, value: &Value| {
+        let text = value.to_string();
+        archive::put(out, name, 0o644, text.len() as u64, &mut text.as_bytes())
+    };
+    put("manifest.json", &docker).map_err(broken)?;
+    archive::end(out).map_err(broken)
+}

@@ -1,0 +1,275 @@
+//! Brings apps into the store: first what describes them, then the room that they need, then their blobs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+use super::Apps;
+use super::app::{App, Part};
+use super::error::AppsError;
+use super::manifest::{MANIFEST_LIMIT, Platform};
+use super::reference::{Digest, Reference};
+use super::source::Source;
+use super::store::Store;
+
+/// How many times a blob is asked for without one new byte.
+const TRIES: u32 = 4;
+/// Blobs that are fetched at the same time.
+const JOBS: usize = 3;
+const CHUNK: usize = 64 * 1024;
+/// What a compressed layer takes when it is unpacked, where nobody says: as composectl has it.
+const UNPACKED: u64 = 5;
+/// The same for an app's archive.
+const UNPACKED_ARCHIVE: u64 = 3;
+
+/// What may be used of the disk.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// Where the engine unpacks images.
+    pub images: PathBuf,
+    /// Percent of a volume that may be used when all is there.
+    pub watermark: u64,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Blobs that are here now.
+    pub blobs_done: u64,
+    /// Blobs that are needed.
+    pub blobs_total: u64,
+    /// Bytes received.
+    pub bytes_done: u64,
+    /// Bytes needed.
+    pub bytes_total: u64,
+}
+
+/// Fetches what is missing of these apps. What was fetched before it was cut, or for another app, is not fetched again.
+pub fn fetch(
+    apps: &Apps,
+    source: &dyn Source,
+    store: &Store,
+    platform: &Platform,
+    room: &Room,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<App>, AppsError> {
+    let job = Job { source, store, stop };
+    let mut found = Vec::new();
+    for (name, uri) in apps {
+        found.push(App::resolve(name, uri, store, platform, &mut |reference, part| {
+            job.bring(reference, part, &mut |_| {})
+        })?);
+    }
+    let missing = missing(&found, store);
+    room.require(store, &found, &missing)?;
+    job.all(missing, progress)?;
+    for app in &found {
+        store.note(app)?;
+    }
+    Ok(found)
+}
+
+/// Each digest once, with its size.
+fn missing(apps: &[App], store: &Store) -> Vec<(Reference, u64)> {
+    let all = apps.iter().flat_map(App::blobs).filter(|(r, size)| !store.has(&r.digest, Some(*size)));
+    let once: BTreeMap<Digest, (Reference, u64)> = all.map(|b| (b.0.digest.clone(), b)).collect();
+    once.into_values().collect()
+}
+
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    source: &'a dyn Source,
+    store: &'a Store,
+    stop: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// Several at a time; the first error ends all.
+    fn all(&self, blobs: Vec<(Reference, u64)>, progress: &mut dyn FnMut(Progress)) -> Result<(), AppsError> {
+        let mut state = Progress {
+            blobs_total: blobs.len() as u64,
+            bytes_total: blobs.iter().map(|(_, size)| size).sum(),
+            ..Progress::default()
+        };
+        let queue = Mutex::new(VecDeque::from(blobs));
+        let failure: Mutex<Option<AppsError>> = Mutex::new(None);
+        let (tell, told) = mpsc::channel::<Option<u64>>();
+        std::thread::scope(|scope| {
+            for _ in 0..JOBS {
+                let tell = tell.clone();
+                let (queue, failure) = (&queue, &failure);
+                scope.spawn(move || {
+                    while let Some((reference, size)) = queue.lock().ok().and_then(|mut q| q.pop_front()) {
+                        let fetched = self.bring(&reference, Part::Blob(size), &mut |bytes| {
+                            let _ = tell.send(Some(bytes));
+                        });
+                        if let Err(error) = fetched {
+                            if let (Ok(mut queue), Ok(mut failure)) = (queue.lock(), failure.lock()) {
+                                queue.clear();
+                                failure.get_or_insert(error);
+                            }
+                            return;
+                        }
+                        let _ = tell.send(None);
+                    }
+                });
+            }
+            drop(tell);
+            for news in told {
+                match news {
+                    Some(bytes) => state.bytes_done += bytes,
+                    None => state.blobs_done += 1,
+                }
+                progress(state);
+            }
+        });
+        failure.into_inner().ok().flatten().map_or(Ok(()), Err)
+    }
+
+    /// One blob or manifest. A cut is gone on with; other bytes than were named are an error.
+    fn bring(&self, what: &Reference, part: Part, tell: &mut dyn FnMut(u64)) -> Result<(), AppsError> {
+        let size = match part {
+            Part::Manifest => None,
+            Part::Blob(size) => Some(size),
+        };
+        if self.store.has(&what.digest, size) {
+            return Ok(());
+        }
+        let mut incoming = self.store.incoming(&what.digest)?;
+        let resumed = incoming.length() > 0;
+        let limit = size.unwrap_or(MANIFEST_LIMIT);
+        if incoming.length() > limit {
+            incoming.clear()?;
+        }
+        let mut tries = 0;
+        let url = loop {
+            let before = incoming.length();
+            let round = self.round(what, part, &mut incoming, limit, tell);
+            let enough = size.is_none_or(|s| s == incoming.length());
+            match round {
+                Ok(url) if enough => break url,
+                Err(error @ AppsError::Fetch { .. }) => {
+                    tries = if incoming.length() > before { 1 } else { tries + 1 };
+                    if tries >= TRIES {
+                        return Err(error);
+                    }
+                }
+                Ok(url) => {
+                    tries = if incoming.length() > before { 1 } else { tries + 1 };
+                    if tries >= TRIES {
+                        let reason = format!("ends after {} of {limit} bytes", incoming.length());
+                        return Err(AppsError::Fetch { url, reason });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(Duration::from_millis(250 << tries));
+        };
+        match incoming.finish()? {
+            None => Ok(()),
+            // The bytes of the first half may be older than a repair of the registry, or of a bad disk.
+            Some(_) if resumed => self.bring(what, part, tell),
+            Some(found) => {
+                let reason = format!("{} was asked for and {found} came", what.digest);
+                Err(AppsError::Digest { url, reason })
+            }
+        }
+    }
+
+    /// One request, read to its end or to a cut.
+    fn round(
+        &self,
+        what: &Reference,
+        part: Part,
+        incoming: &mut super::store::Incoming,
+        limit: u64,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<String, AppsError> {
+        let mut body = self.source.open(what, part, incoming.length())?;
+        if body.from != incoming.length() {
+            incoming.clear()?;
+        }
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(AppsError::Stopped);
+            }
+            let count = body.reader.read(&mut buffer).map_err(|e| AppsError::Fetch {
+                url: body.url.clone(),
+                reason: format!("the reply was cut: {e}"),
+            })?;
+            if count == 0 {
+                return Ok(body.url);
+            }
+            if incoming.length() + count as u64 > limit {
+                incoming.clear()?;
+                let reason = format!("is longer than the {limit} bytes that it should have");
+                return Err(AppsError::Digest { url: body.url, reason });
+            }
+            incoming.write(&buffer[..count])?;
+            tell(count as u64);
+        }
+    }
+}
+
+impl Room {
+    /// Refuses when the volumes would be fuller than allowed.
+    fn require(&self, store: &Store, apps: &[App], missing: &[(Reference, u64)]) -> Result<(), AppsError> {
+        let lacks = |digest: &Digest| missing.iter().any(|(r, _)| r.digest == *digest);
+        let blobs: u64 = missing.iter().map(|(_, size)| size).sum();
+        let archives: u64 =
+            apps.iter().map(|a| &a.archive).filter(|b| lacks(&b.digest)).map(|b| b.size).sum();
+        let images: u64 = missing_layers(apps, &lacks).into_values().sum();
+        if blobs + images == 0 {
+            return Ok(());
+        }
+        let own = blobs + archives * UNPACKED_ARCHIVE;
+        let (store_at, images_at) = (existing(store.root()), existing(&self.images));
+        if device(&store_at) == device(&images_at) {
+            return self.fits(&store_at, own + images);
+        }
+        self.fits(&store_at, own)?;
+        self.fits(&images_at, images)
+    }
+
+    fn fits(&self, path: &Path, needed: u64) -> Result<(), AppsError> {
+        let volume = rustix::fs::statvfs(path).map_err(|e| AppsError::Io {
+            operation: "look at the room of",
+            path: path.to_path_buf(),
+            source: e.into(),
+        })?;
+        let total = volume.f_blocks * volume.f_frsize;
+        let used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
+        let free = volume.f_bavail * volume.f_frsize;
+        let available = usable(total, used, free, self.watermark);
+        if needed <= available {
+            return Ok(());
+        }
+        Err(AppsError::NoSpace { path: path.to_path_buf(), needed, available, watermark: self.watermark })
+    }
+}
+
+/// Bytes up to the watermark, and never more than are free.
+fn usable(total: u64, used: u64, free: u64, watermark: u64) -> u64 {
+    (total / 100 * watermark).saturating_sub(used).min(free)
+}
+
+/// Each missing layer once, with what it takes when it is unpacked.
+fn missing_layers(apps: &[App], lacks: &dyn Fn(&Digest) -> bool) -> BTreeMap<Digest, u64> {
+    let layers = apps.iter().flat_map(|a| &a.images).flat_map(|i| &i.layers);
+    layers.filter(|l| lacks(&l.digest)).map(|l| (l.digest.clone(), l.size * UNPACKED)).collect()
+}
+
+fn existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/")).to_path_buf()
+}
+
+fn device(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    File::open(path).and_then(|f| f.metadata()).ok().map(|m| m.dev())
+}

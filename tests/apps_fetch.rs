@@ -1,0 +1,177 @@
+//! Apps from a real registry: what is fetched, when it is refused, what a cut and a moved tag change. No engine is needed.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod apps_common;
+
+use apps_common::{Shop, compose};
+use std::fs;
+
+fn digest(uri: &str) -> &str {
+    uri.rsplit_once("sha256:").unwrap().1
+}
+
+#[test]
+fn an_app_is_fetched_once_whole_and_by_digest() {
+    let Some(shop) = Shop::new("apps-fetch") else { return };
+    let pinned = shop.image("f/web:1", "one", 200_000);
+    let uri = shop.publish("web", &compose(&format!("{}/f/web:1", shop.host)));
+    shop.target(1, 2, &[("web", &uri)]);
+    // The tag moves to another image: nothing changes for what was published.
+    let moved = shop.image("f/web:1", "two", 10);
+    assert_ne!(pinned, moved);
+
+    shop.world.ota(&["check"]).expect(17).says("web: new app in target");
+    shop.world.ota(&["download"]).expect(0);
+    let store = shop.world.dir.join("reset-apps");
+    assert!(store.join("blobs/sha256").join(digest(&pinned)).exists());
+    assert!(!store.join("blobs/sha256").join(digest(&moved)).exists());
+    let noted = store.join("apps/web").join(digest(&uri)).join("uri");
+    assert_eq!(fs::read_to_string(noted).unwrap(), uri);
+    // All is here: the registry is not asked again.
+    let before = shop.world.snapshot("reset-apps");
+    let mut shop = shop;
+    shop.stop_registry();
+    shop.world.ota(&["download"]).expect(0);
+    assert_eq!(shop.world.snapshot("reset-apps"), before);
+}
+
+#[test]
+fn other_bytes_than_were_signed_are_not_kept() {
+    let Some(shop) = Shop::new("apps-bytes") else { return };
+    let pinned = shop.image("f/web:1", "one", 1000);
+    let uri = shop.publish("web", &compose(&pinned));
+    shop.target(1, 2, &[("web", &uri)]);
+    shop.world.ota(&["check"]).expect(17);
+    for name in [digest(&uri), digest(&pinned)] {
+        let blob = shop.blob(name);
+        let good = fs::read(&blob).unwrap();
+        let mut bad = good.clone();
+        let last = bad.len() - 2;
+        bad[last] ^= 1;
+        fs::write(&blob, &bad).unwrap();
+        let run = shop.world.ota(&["download"]);
+        assert!([50, 70].contains(&run.code), "{run:?}");
+        assert!(!shop.world.dir.join("reset-apps/blobs/sha256").join(name).exists());
+        fs::write(&blob, &good).unwrap();
+    }
+    // A layer, which the registry does not look into as it serves it.
+    let layer = shop.layer(&pinned);
+    let good = fs::read(shop.blob(&layer)).unwrap();
+    let mut bad = good.clone();
+    bad[10] ^= 1;
+    fs::write(shop.blob(&layer), &bad).unwrap();
+    shop.world.ota(&["download"]).expect(70).says("was asked for and sha256:");
+    assert!(!shop.world.dir.join("reset-apps/blobs/sha256").join(&layer).exists());
+    assert!(!shop.world.dir.join("reset-apps/apps/web").exists(), "not noted as whole");
+    shop.world.ota(&["install"]).expect(80).says("run download first");
+    fs::write(shop.blob(&layer), &good).unwrap();
+    shop.world.ota(&["download"]).expect(0);
+}
+
+#[test]
+fn a_missing_image_a_refused_file_and_no_room() {
+    let Some(shop) = Shop::new("apps-refused") else { return };
+    let pinned = shop.image("f/web:1", "one", 1000);
+    let uri = shop.publish("web", &compose(&pinned));
+    shop.target(1, 2, &[("web", &uri)]);
+    shop.world.ota(&["check"]).expect(17);
+    let nothing = shop.world.snapshot("sota/rust-ota");
+
+    shop.world.fragment("70-room", "[pacman]\nstorage_watermark = 20\n");
+    shop.world.ota(&["download"]).expect(60).says("pacman.storage_watermark is 20 percent");
+    shop.world.fragment("70-room", "");
+
+    let blob = shop.blob(&shop.layer(&pinned));
+    let hidden = blob.with_extension("hidden");
+    fs::rename(&blob, &hidden).unwrap();
+    shop.world.ota(&["download"]).expect(50).says("(404)");
+    fs::rename(&hidden, &blob).unwrap();
+
+    // By somebody else's tool: nobody checked that the image is pinned.
+    let loose = shop.publish_raw("loose", &compose("hub.example/f/web:latest"));
+    shop.target(1, 3, &[("web", &loose)]);
+    shop.world.ota(&["check"]).expect(17);
+    shop.world.ota(&["download"]).expect(70).says("line 3").says("is not pinned");
+    let installed = |files: &[(std::path::PathBuf, Vec<u8>)]| {
+        files.iter().find(|(p, _)| p.ends_with("installed.json")).cloned()
+    };
+    assert_eq!(
+        installed(&nothing),
+        installed(&shop.world.snapshot("sota/rust-ota")),
+        "nothing was installed"
+    );
+}
+
+#[test]
+fn a_cut_transfer_goes_on() {
+    let Some(mut shop) = Shop::new("apps-cut") else { return };
+    let pinned = shop.image("f/web:1", "one", 3_000_000);
+    let uri = shop.publish("web", &compose(&pinned));
+    shop.target(1, 2, &[("web", &uri)]);
+    shop.world.ota(&["check"]).expect(17);
+    let layer = shop.layer(&pinned);
+    let whole = fs::read(shop.blob(&layer)).unwrap();
+    let blobs = shop.world.dir.join("reset-apps/blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+
+    // What a kill leaves: the first two megabytes. The rest is asked for, and no more.
+    fs::write(blobs.join(format!("{layer}.partial")), &whole[..2_000_000]).unwrap();
+    shop.world.ota(&["download"]).expect(0);
+    assert_eq!(fs::read(blobs.join(&layer)).unwrap(), whole);
+    shop.stop_registry();
+    let log = fs::read_to_string(shop.world.path("registry.log")).unwrap_or_default();
+    let line = log.lines().find(|l| l.contains(&format!("GET /v2/f/web/blobs/sha256:{layer}")));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains(" 206 ") || line.contains("status=206"), "{line}");
+
+    // Damaged in the first half: found by its hash, and fetched whole.
+    shop.start_registry();
+    fs::remove_file(blobs.join(&layer)).unwrap();
+    let mut damaged = whole[..2_000_000].to_vec();
+    damaged[5] ^= 1;
+    fs::write(blobs.join(format!("{layer}.partial")), &damaged).unwrap();
+    shop.world.ota(&["download"]).expect(0);
+    assert_eq!(fs::read(blobs.join(&layer)).unwrap(), whole);
+}
+
+#[test]
+fn a_short_list_and_apps_that_are_only_kept() {
+    let Some(shop) = Shop::new("apps-list") else { return };
+    let image = shop.image("f/web:1", "one", 1000);
+    let (web, db, ui) = ("web", "db", "ui").map_publish(&shop, &image);
+    shop.target(1, 2, &[("web", &web), ("db", &db), ("ui", &ui)]);
+    shop.world.fragment("70-list", "[pacman]\ncompose_apps = web\nreset_apps = db\n");
+    let run = shop.world.ota(&["check"]).expect(17);
+    assert!(!format!("{}{}", run.stdout, run.stderr).contains("db: new app"));
+    shop.world.ota(&["download"]).expect(0);
+    let apps = shop.world.dir.join("reset-apps/apps");
+    assert!(apps.join("web").exists() && apps.join("db").exists() && !apps.join("ui").exists());
+
+    shop.world.fragment("70-list", "[pacman]\ncompose_apps = \"\"\n");
+    shop.world.ota(&["check"]).expect(0).says("Up to date");
+}
+
+trait Three {
+    fn map_publish(self, shop: &Shop, image: &str) -> (String, String, String);
+}
+
+impl Three for (&str, &str, &str) {
+    fn map_publish(self, shop: &Shop, image: &str) -> (String, String, String) {
+        let publish = |app: &str| shop.publish(app, &format!("{}x-app: {app}\n", compose(image)));
+        (publish(self.0), publish(self.1), publish(self.2))
+    }
+}
+
+#[test]
+fn a_registry_that_wants_a_login_says_so() {
+    if !apps_common::there("htpasswd") {
+        return;
+    }
+    let Some(shop) = Shop::with_login("apps-login", Some("robot:secret")) else { return };
+    let image = shop.image("f/web:1", "one", 1000);
+    let uri = shop.publish("web", &compose(&image));
+    shop.target(1, 2, &[("web", &uri)]);
+    shop.world.ota(&["check"]).expect(17);
+    // ota-repo's server has no /hub-creds/.
+    shop.world.ota(&["download"]).expect(50).says("the device gateway has none");
+}
