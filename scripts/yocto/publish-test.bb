@@ -11,6 +11,7 @@ OSTREE_REPO = "${TOPDIR}/publish/ostree_repo"
 GARAGE_TARGET_NAME = "publish-test"
 GARAGE_TARGET_VERSION = ""
 CONTENT ?= "one"
+OSTREE_BOOTLOADER = "u-boot"
 IMAGE_LINK_NAME = "publish-test"
 IMAGE_ROOTFS = "${WORKDIR}/rootfs"
 RUST_OTA_QEMU_TESTS_KEYS = "${TOPDIR}/publish/keys"
@@ -18,6 +19,7 @@ RUST_OTA_QEMU_TESTS_KEYS = "${TOPDIR}/publish/keys"
 do_image_complete() {
     mkdir -p ${WORKDIR}/tree/usr ${IMAGE_ROOTFS}${nonarch_libdir} ${DEPLOY_DIR_IMAGE}
     echo 6.18 > ${DEPLOY_DIR_IMAGE}/kernel-abiversion
+    echo disk > ${DEPLOY_DIR_IMAGE}/${IMAGE_LINK_NAME}.wic
     rust_ota_qemu_tests_rootfs
     echo "${CONTENT}" > ${WORKDIR}/tree/usr/content
     [ -d ${OSTREE_REPO} ] || ostree --repo=${OSTREE_REPO} init --mode=archive

@@ -30,7 +30,7 @@ FAKEROOTENV:append = " PSEUDO_IGNORE_PATHS=${HOST_PSEUDO_IGNORES}"'
 
 step_parse() {
 	local file
-	for file in $machines qemuarm64:musl qemuarm64:dynamic qemuarm64:service-disabled qemuarm64:service-timer qemuarm64:dev; do
+	for file in $machines qemuarm64:musl qemuarm64:dynamic qemuarm64:service-enabled qemuarm64:service-disabled qemuarm64:service-timer qemuarm64:dev; do
 		configure parse "$file" "$common" "$others_hidden"
 		inside parse "bitbake -p"
 		printf '%-28s %s\n' "$file" "$(grep -o 'Parsing of .*' "$work/out/parse.log" | tail -1)"
@@ -210,21 +210,22 @@ step_native() {
 	done
 }
 
-# The image classes, with the real ota-repo and libostree: twice the same commit is one Target, another commit is the next.
+# The image classes, with the real ota-repo and libostree: twice the same commit is one Target, another commit is the next. In the
+# folder of step native, for BitBake shares nothing that was built from a checkout.
 step_publish() {
-	local repository=$work/build/publish/publish/ota target versions
+	local repository=$work/build/native/publish/ota target versions
 	target=$(find "$work/build/native/tmp/sysroots-components" -name ota-repo -type f | head -1)
 	[ -n "$target" ] || { echo "step publish needs step native"; return 1; }
-	rm -rf "$work/build/publish"
+	rm -rf "$work/build/native/publish"
 	mkdir -p "${repository%/*}"
 	"$target" init "$repository" > /dev/null
 	mkdir "${repository%/*}/keys"
 	for content in key host_key; do ssh-keygen -q -t ed25519 -N '' -f "${repository%/*}/keys/$content"; done
 	for content in one one two; do
-		configure_real publish qemux86-64 'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' "SSTATE_DIR = \"$work/build/native/sstate-cache\"" \
+		configure_real native qemux86-64 'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' \
 			'HOSTTOOLS += "ostree"' "RUST_OTA_REPOSITORY = \"$repository\"" 'RUST_OTA_TARGET_TAGS = "main beta"' 'RUST_OTA_STATIC_DELTA = "1"' \
 			"CONTENT:pn-publish-test = \"$content\""
-		inside publish "bitbake -c cleansstate publish-test && bitbake publish-test" || { tail -20 "$work/out/publish.log"; return 1; }
+		inside native "bitbake -c cleansstate publish-test && bitbake publish-test" || { tail -20 "$work/out/native.log"; return 1; }
 	done
 	versions=$("$target" target list "$repository" --json | python3 -c 'import json, sys; print(*sorted((t["target"], *t["tags"]) for t in json.load(sys.stdin)))')
 	echo "$versions; deltas: $(ostree --repo="$repository/treehub" static-delta list | wc -l)"
@@ -232,8 +233,8 @@ step_publish() {
 	ostree --repo="$repository/treehub" static-delta list | grep -q -
 	# What the test bed finds of an image: the description is whole, and the image has its key.
 	python3 -c 'import json, sys; m = json.load(open(sys.argv[1])); print("manifest:", m["disk"], m["commit"][:12], m["kernel"])' \
-		"$work"/build/publish/tmp/deploy/images/*/qemu-tests/enabled/manifest.json
-	cmp "${repository%/*}/keys/key.pub" "$work"/build/publish/tmp/work/*/publish-test/*/rootfs/etc/ssh/authorized_keys
+		"$work"/build/native/tmp/deploy/images/*/qemu-tests/enabled/manifest.json
+	cmp "${repository%/*}/keys/key.pub" "$work"/build/native/tmp/work/*/publish-test/*/rootfs/etc/ssh/authorized_keys
 }
 
 # An image for the QEMU tests, made of what bitbake packaged and of what class rust-ota-qemu-tests puts into an image and says about it.
