@@ -19,6 +19,14 @@ RUST_OTA_TARGET_HARDWARE_IDS ?= "${SOTA_HARDWARE_ID}"
 # "1": also a static delta from the version before, which saves requests and bytes and costs time here and space there.
 RUST_OTA_STATIC_DELTA ?= "0"
 
+def rust_ota_content(repo, commit):
+    """The checksum of a commit's files, without its time, parent and words. None where the commit is not."""
+    try:
+        shown, _ = bb.process.run(['ostree', '--repo=' + repo, 'show', commit])
+    except bb.process.ExecutionError:
+        return None
+    return next(line.split()[1] for line in shown.splitlines() if line.startswith('ContentChecksum:'))
+
 python do_rust_ota_publish () {
     import json
 
@@ -36,11 +44,16 @@ python do_rust_ota_publish () {
     published, _ = bb.process.run(['ota-repo', 'target', 'list', repository, '--json'])
     versions = {int(t['version']): t['commit'] for t in json.loads(published) if t['name'] == name}
     newest = max(versions, default=0)
-    if versions.get(newest) == commit:
-        bb.note('%s-%d is this commit already: nothing to publish' % (name, newest))
+    # The same image from another build folder is another commit with the same content: a commit names its time and its parent. A
+    # version that was asked for is published all the same.
+    wanted = d.getVar('RUST_OTA_TARGET_VERSION')
+    treehub = os.path.join(repository, 'treehub')
+    if versions and (versions[newest] == commit or
+                     not wanted and rust_ota_content(d.getVar('OSTREE_REPO'), commit) == rust_ota_content(treehub, versions[newest])):
+        bb.note('%s-%d is this content already: nothing to publish' % (name, newest))
         return
 
-    version = d.getVar('RUST_OTA_TARGET_VERSION') or str(newest + 1)
+    version = wanted or str(newest + 1)
     command = ['ota-repo', 'target', 'add', repository, '--ostree-repo', d.getVar('OSTREE_REPO'), '--commit', commit,
                '--name', name, '--version', version]
     for hardware_id in d.getVar('RUST_OTA_TARGET_HARDWARE_IDS').split():
@@ -51,7 +64,7 @@ python do_rust_ota_publish () {
     bb.plain('%s: published %s-%s, commit %s\n%s' % (repository, name, version, commit, output))
 
     if oe.types.boolean(d.getVar('RUST_OTA_STATIC_DELTA')) and versions:
-        bb.process.run(['ostree', '--repo=' + os.path.join(repository, 'treehub'), 'static-delta', 'generate',
+        bb.process.run(['ostree', '--repo=' + treehub, 'static-delta', 'generate',
                         '--from=' + versions[newest], '--to=' + commit])
 }
 addtask rust_ota_publish after do_image_complete before do_build
