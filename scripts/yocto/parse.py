@@ -27,6 +27,10 @@ SHELL_EXCUSED = "SC2154,SC2034,SC3043,SC2086,SC2016"
 
 def main(layer):
     problems, count = [], {"files": 0, "python": 0, "shell": 0}
+    for path in pathlib.Path(layer).rglob("*.bb*"):
+        if path.is_file():
+            # `def` of a recipe or class is there for all its functions.
+            KNOWN.update(re.findall(r"^def (\w+)\(", path.read_text(errors="replace"), re.MULTILINE))
     for path in sorted(p for p in pathlib.Path(layer).rglob("*") if p.suffix in (".bb", ".bbappend", ".bbclass", ".inc", ".conf")):
         if "files" in path.parts:
             continue

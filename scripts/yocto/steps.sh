@@ -296,8 +296,9 @@ step_layer() {
 	rm -rf "$work/build/layer"
 	configure layer qemux86-64:dynamic "$common" "${exclude[@]}" \
 		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
-	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it.
-	sed -i 's,[^ "]*/meta-rust-ota,,' "$work/build/layer/conf/bblayers.conf"
+	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it. The others it knows by their
+	# paths as they stand, and would add those a second time that have .. in them.
+	sed -i "s,[^ \"]*/meta-rust-ota,,; s,\\\${TOPDIR}/../../kas/,$layers/," "$work/build/layer/conf/bblayers.conf"
 	sed -i '/INHERIT += "rust-ota"/d; /RUST_OTA_BUILD/d; /rust-ota-systemd-boot.inc/d; /SOTA_MACHINE/d' "$work/build/layer/conf/local.conf"
 	dependencies="$layers/openembedded-core/meta $layers/meta-openembedded/meta-oe $layers/meta-openembedded/meta-python"
 	dependencies+=" $layers/meta-openembedded/meta-networking $layers/meta-openembedded/meta-filesystems $layers/meta-updater"
