@@ -98,6 +98,9 @@ impl Content {
                 bytes_total: p.bytes_total,
             })
         })?;
+        if report.delta_bytes > 0 {
+            log::info!("applied a static delta of {}", bytes(report.delta_bytes));
+        }
         log::info!("fetched {} objects, {}", report.objects, bytes(report.bytes));
         Ok(())
     }
@@ -121,7 +124,12 @@ impl Content {
 }
 
 fn options(agent: &Agent) -> PullOptions {
-    PullOptions { jobs: agent.settings.pull_jobs, stop: Some(agent.stop_flag()), ..PullOptions::default() }
+    PullOptions {
+        jobs: agent.settings.pull_jobs,
+        stop: Some(agent.stop_flag()),
+        deltas: agent.settings.static_deltas,
+        ..PullOptions::default()
+    }
 }
 
 /// The exit code of an error of the OSTree room.

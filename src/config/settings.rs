@@ -90,6 +90,8 @@ pub struct Settings {
     pub firmware_blocks: bool,
     /// `rust_ota.pull_jobs`: objects that are fetched at the same time.
     pub pull_jobs: usize,
+    /// `rust_ota.static_deltas`: OSTree's static deltas are taken where they are cheaper.
+    pub static_deltas: bool,
     /// `rust_ota.deadline_sec`: an unconfirmed trial boot is given up after so long.
     pub deadline_sec: u64,
     /// `storage.path`.
@@ -154,6 +156,7 @@ impl Settings {
             grub_env: m.path("rust_ota", "grub_env").unwrap_or_else(|| PathBuf::from("/boot/grub/grubenv")),
             firmware_blocks: m.switch("pacman", "ostree_update_block", true)?,
             pull_jobs: m.number("rust_ota", "pull_jobs", 48)?.clamp(1, 128) as usize,
+            static_deltas: m.switch("rust_ota", "static_deltas", true)?,
             deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
             reboot_sentinel: run_dir
                 .join(m.text("bootloader", "reboot_sentinel_name").as_deref().unwrap_or("need_reboot")),

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
+use super::delta;
 use super::fetcher::{self, Body, Fetched};
 use super::jobs::{Job, Jobs};
 use super::queue::Queue;
@@ -43,15 +44,53 @@ pub fn pull(
         return Ok(PullReport::default());
     }
     let space = Space::new(&repo, &repo_path, options.reserved_percent)?;
-    let start = Start::new(&repo, source, id, &repo_path, &space, options)?;
+    let mut start = Start::new(&repo, source, id, &repo_path, &space, options)?;
     mark_partial(&repo, &repo_path, commit)?;
+    let delta_bytes = if options.deltas {
+        by_delta(sysroot, &repo, &repo_path, source, commit, &start, &space, options)?
+    } else {
+        0
+    };
+    if delta_bytes > 0 {
+        start = Start::new(&repo, source, id, &repo_path, &space, options)?;
+    }
     if has(&repo, id)? {
         sysroot.keep(commit)?;
     }
     let report = start.run(&repo, &repo_path, source, &space, options, progress)?;
     repo.mark_commit_partial(commit, false)
         .map_err(|e| OstreeError::repo(format!("marking {commit} as complete"), e))?;
-    Ok(report)
+    Ok(PullReport { delta_bytes, ..report })
+}
+
+/// The bytes of a delta that was applied. One that fails is no failure of the pull.
+#[allow(clippy::too_many_arguments)]
+fn by_delta(
+    sysroot: &Sysroot,
+    repo: &::ostree::Repo,
+    repo_path: &Path,
+    source: &dyn ObjectSource,
+    commit: &str,
+    start: &Start,
+    space: &Space,
+    options: &PullOptions,
+) -> Result<u64, OstreeError> {
+    // Without signed sizes nobody knows what is cheaper.
+    let Some(missing) = &start.missing else { return Ok(0) };
+    let objects: u64 = missing.values().map(|object| object.archived).sum();
+    let Some(from) = sysroot.booted_commit()? else { return Ok(0) };
+    if !sysroot.repo_has(&from)? {
+        return Ok(0);
+    }
+    let step = delta::Step { from: &from, to: commit };
+    match delta::apply(repo, repo_path, source, step, objects, space, options) {
+        Ok(bytes) => Ok(bytes.unwrap_or(0)),
+        Err(OstreeError::Stopped) => Err(OstreeError::Stopped),
+        Err(error) => {
+            log::warn!("{error}; fetching the objects");
+            Ok(0)
+        }
+    }
 }
 
 /// Reads a commit object into memory and checks its hash.
@@ -337,6 +376,7 @@ impl<'a> Leader<'a, '_> {
 
     fn report(&self) -> PullReport {
         PullReport {
+            delta_bytes: 0,
             objects: self.progress.objects_done,
             bytes: self.shared.bytes.load(Ordering::Relaxed),
             retries: self.shared.retries.load(Ordering::Relaxed),

@@ -14,10 +14,10 @@
 //! 128 MiB or a minute) or, when only the process was killed, at once. A commit is complete when its
 //! `.commitpartial` marker is gone: it is made before the commit object, and removed after the last sync.
 //!
-//! Static deltas have their place between the leader's `Start::new` and its `run`: their parts, fetched as other
-//! bodies are, applied by `static_delta_execute_offline`. The walk then finds nothing missing; after a delta that
-//! was broken or did not help it finds what is missing, and that is the way back to objects.
+//! A static delta comes before the walk (`delta`). The walk then finds nothing missing; after a delta that was broken
+//! or did not help it finds what is missing, and that is the way back to objects.
 
+mod delta;
 mod fetcher;
 mod jobs;
 mod leader;
@@ -58,6 +58,8 @@ pub struct PullOptions {
     pub limits: Limits,
     /// Share of the volume that stays free, in percent; without it the repository's own `min-free-space-*`.
     pub reserved_percent: Option<u8>,
+    /// Static deltas from the running system are taken where they are cheaper.
+    pub deltas: bool,
     /// Ends the pull soon after it becomes true.
     pub stop: Option<Arc<AtomicBool>>,
 }
@@ -70,6 +72,7 @@ impl Default for PullOptions {
             stall: Duration::from_secs(30),
             limits: Limits::default(),
             reserved_percent: None,
+            deltas: false,
             stop: None,
         }
     }
@@ -103,6 +106,8 @@ pub struct PullReport {
     pub bytes: u64,
     /// Attempts that had to be repeated.
     pub retries: u64,
+    /// Bytes of a static delta that was applied; they are not in `bytes`.
+    pub delta_bytes: u64,
     /// Fetching threads at the end.
     pub fetchers: usize,
 }
