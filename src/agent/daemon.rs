@@ -68,7 +68,7 @@ pub(super) fn poll(
 
 /// A signal sets the flag that ends a download soon, and rings the bell that ends a wait at once. A deployment that
 /// is being written is finished first.
-pub(super) fn stop_on_signals(agent: &Agent) -> Result<UnixStream, AgentError> {
+fn stop_on_signals(agent: &Agent) -> Result<UnixStream, AgentError> {
     let register = || {
         let (bell, rope) = UnixStream::pair()?;
         for signal in [SIGTERM, SIGINT] {

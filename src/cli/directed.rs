@@ -2,7 +2,7 @@
 
 use super::exit;
 use super::lines::Listener;
-use crate::agent::director::{Answer, Depth, Director, stop_on_signals};
+use crate::agent::director::{Answer, Depth, Director};
 use crate::agent::{Agent, AgentError};
 
 /// The native words for what a Director's device can be told to do.
@@ -42,14 +42,8 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
     let mut listener = Listener::new(json);
     let answer = match command {
         Directed::Daemon => return director.daemon(),
-        Directed::Check { .. } => {
-            stop_on_signals(agent)?;
-            director.online(Depth::Check, &mut |_| {})?
-        }
-        Directed::Online { depth, .. } => {
-            stop_on_signals(agent)?;
-            director.online(depth, &mut |transfer| listener.show(&transfer))?
-        }
+        Directed::Check { .. } => director.online(Depth::Check, &mut |_| {})?,
+        Directed::Online { depth, .. } => director.online(depth, &mut |transfer| listener.show(&transfer))?,
         Directed::Install { .. } => director.install()?,
     };
     if json {
@@ -67,6 +61,7 @@ pub fn code(answer: &Answer) -> u8 {
         Answer::Available(_) => exit::NEW_TARGET,
         Answer::Installed(_) => exit::REBOOT_NEEDED,
         Answer::Awaiting(_) => exit::PENDING,
+        Answer::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
     }
 }
 
@@ -80,6 +75,7 @@ fn as_json(answer: &Answer) -> serde_json::Value {
         Answer::Installed(target) => ("installed", Some(target)),
         Answer::Awaiting(target) => ("reboot-needed", Some(target)),
         Answer::Adopted(target) => ("adopted", Some(target)),
+        Answer::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
     };
     serde_json::json!({"outcome": word, "code": code(answer), "message": answer.to_string(), "target": target})
 }

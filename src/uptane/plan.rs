@@ -22,10 +22,7 @@ pub enum DirectorPlan {
     /// What is assigned failed here, and it was not assigned again since.
     Failed(Assigned),
     /// It is no OSTree commit, and the Primary can install nothing else.
-    NotOstree {
-        /// The Target's name.
-        target: String,
-    },
+    NotOstree(Box<Assigned>),
     /// Be this Target.
     Update {
         /// What is assigned.
@@ -44,17 +41,18 @@ pub fn plan(
 ) -> DirectorPlan {
     let own = |verified: &&Verified<'_>| verified.ecus.iter().any(|ecu| ecu.serial == primary.serial);
     let Some(verified) = targets.iter().find(own) else { return DirectorPlan::Stay };
-    let commit =
-        verified.info.hashes.sha256_hex().filter(|_| verified.is_ostree && verified.info.length == 0);
-    let Some(commit) = commit else { return DirectorPlan::NotOstree { target: verified.target.clone() } };
+    let commit = verified.info.hashes.sha256_hex().unwrap_or_default();
     let runs = primary.booted == Some(commit.as_str());
-    if runs && primary.current.is_none_or(|current| current.name == verified.target) {
+    if runs && verified.is_ostree && primary.current.is_none_or(|current| current.name == verified.target) {
         return DirectorPlan::Stay;
     }
     let assigned = assigned(verified, commit, assignment);
     // A commit that runs under another name has not failed, whatever was before.
     if !runs && state.has_failed(&assigned.target.commit, &assigned.assignment) {
         return DirectorPlan::Failed(assigned);
+    }
+    if !verified.is_ostree || verified.info.length != 0 {
+        return DirectorPlan::NotOstree(Box::new(assigned));
     }
     DirectorPlan::Update { assigned: Box::new(assigned), uri: verified.uri.clone() }
 }
@@ -133,7 +131,8 @@ mod tests {
         assert_eq!(decide(true, COMMIT, None, None), DirectorPlan::Stay);
         assert_eq!(decide(true, COMMIT, Some("board-2"), None), DirectorPlan::Stay);
         assert!(updates(decide(true, COMMIT, Some("board-1"), None)), "the same content by another name");
-        assert!(matches!(decide(false, "other", None, None), DirectorPlan::NotOstree { .. }));
+        assert!(matches!(decide(false, "other", None, None), DirectorPlan::NotOstree(_)));
+        assert!(matches!(decide(false, "other", None, Some("c-1")), DirectorPlan::Failed(_)), "told once");
         let primary = Primary { serial: "S", booted: None, current: None };
         assert_eq!(plan(&[], (None, 1), &DirectorState::default(), primary), DirectorPlan::Stay);
     }

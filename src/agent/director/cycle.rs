@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         let (assigned, uri) = match plan {
             DirectorPlan::Stay => return Ok(Answer::NoUpdate),
             DirectorPlan::Failed(assigned) => return Ok(Answer::Failed(assigned.target)),
-            DirectorPlan::NotOstree { target } => return Err(AgentError::NotOstree { target }),
+            DirectorPlan::NotOstree(assigned) => return Err(self.not_ostree(*assigned)?),
             DirectorPlan::Update { assigned, uri } => (*assigned, uri),
         };
         if depth >= Depth::Download {
@@ -178,6 +178,14 @@ impl<'a> Session<'a> {
             Depth::Download => Ok(Answer::Downloaded(assigned.target)),
             Depth::Install => self.install(assigned),
         }
+    }
+
+    /// Told once: it does not get better by asking again.
+    fn not_ostree(&mut self, assigned: Assigned) -> Result<AgentError, AgentError> {
+        let error = AgentError::NotOstree { target: assigned.target.name.clone() };
+        self.failed(assigned, "INSTALL_FAILED", &error.to_string());
+        self.save()?;
+        Ok(error)
     }
 
     fn download(
@@ -224,6 +232,11 @@ impl<'a> Session<'a> {
                 self.succeeded(assigned, "The assigned version runs already");
                 self.save()?;
                 Ok(Answer::Adopted(target))
+            }
+            Ok(Outcome::FirmwareUnconfirmed(_)) => {
+                self.state.installing = None;
+                self.save()?;
+                Ok(Answer::FirmwareUnconfirmed(target))
             }
             Ok(_) => Ok(Answer::Installed(target)),
             Err(error) => {

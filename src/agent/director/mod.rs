@@ -50,6 +50,8 @@ pub enum Answer {
     Awaiting(TargetRecord),
     /// What ran already has the assigned name now.
     Adopted(TargetRecord),
+    /// Not installed while the boot firmware of an earlier update is not confirmed.
+    FirmwareUnconfirmed(TargetRecord),
 }
 
 /// The client of a Director, for one command or for as long as a daemon lives.
@@ -120,6 +122,12 @@ impl<'a> Director<'a> {
                 log::info!("{answer}: rebooting");
                 Turn::Reboot
             }
+            Answer::FirmwareUnconfirmed(_)
+                if settings.director.reboot && self.agent.reboots_for_firmware()? =>
+            {
+                log::warn!("{answer}");
+                Turn::Reboot
+            }
             Answer::NoUpdate => {
                 log::debug!("{answer}");
                 Turn::Stay
@@ -139,11 +147,6 @@ fn stamp(settings: &Settings) -> Stamp {
     let (certificate, key) = settings.client.as_ref().map(|(c, k)| (c, k)).unzip();
     let written = |path: Option<&PathBuf>| std::fs::metadata(path?).and_then(|m| m.modified()).ok();
     [written(settings.ca.as_ref()), written(certificate), written(key)]
-}
-
-/// Ends a download or a wait soon after SIGTERM or SIGINT.
-pub fn stop_on_signals(agent: &Agent) -> Result<(), AgentError> {
-    daemon::stop_on_signals(agent).map(drop)
 }
 
 /// The exit code of a cycle that failed.
@@ -176,6 +179,11 @@ impl std::fmt::Display for Answer {
             Answer::Awaiting(t) => {
                 write!(f, "{} is installed and not booted yet; reboot to start it", t.name)
             }
+            Answer::FirmwareUnconfirmed(t) => write!(
+                f,
+                "{} is not installed: the boot firmware of an earlier update is not confirmed yet; reboot and repeat",
+                t.name
+            ),
             Answer::Adopted(t) => write!(f, "{} runs already", t.name),
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter};
 
 use super::{directed, exit};
-use crate::agent::director::{Answer, Depth, Director, stop_on_signals};
+use crate::agent::director::{Answer, Depth, Director};
 use crate::agent::{Agent, AgentError, Progress};
 use crate::config::{ConfigError, Settings, Trust, load};
 use crate::device::device_id;
@@ -190,7 +190,6 @@ fn run(agent: &Agent, args: &Args, mode: Mode, word: &str) -> Result<u8, AgentEr
         log::info!("Aktualizr daemon exiting...");
         return code;
     }
-    stop_on_signals(agent)?;
     let mut progress = Progress::new();
     let answer = waiting(args, || match mode {
         Mode::Online(depth) => director.online(depth, &mut |transfer| progress.show(&transfer)),
@@ -220,7 +219,7 @@ fn tell(answer: &Answer, mode: Mode) {
         (Answer::Downloaded(_), _) => log::info!("got AllDownloadsComplete event with status: SUCCESS"),
         (Answer::Installed(_), _) => log::info!("got AllInstallsComplete event with status: NEED_COMPLETION"),
         (Answer::Adopted(_), _) => log::info!("got AllInstallsComplete event with status: OK"),
-        (Answer::Failed(_) | Answer::Awaiting(_), _) => {}
+        (Answer::Failed(_) | Answer::Awaiting(_) | Answer::FirmwareUnconfirmed(_), _) => {}
     }
     log::info!("{answer}");
 }
