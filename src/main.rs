@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rust_ota::cli::pipe::end_quietly_without_reader();
     let argv: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     ExitCode::from(rust_ota::cli::main(&argv))
 }

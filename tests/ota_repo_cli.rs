@@ -415,3 +415,17 @@ fn torn_and_foreign_files_are_named() {
     fs::write(&settings, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
     assert!(workshop.refused("refresh ota").contains("settings.json: version 2 is of a newer ota-repo"));
 }
+
+#[test]
+fn a_reader_that_left_is_no_fault() {
+    for (program, args) in [
+        (env!("CARGO_BIN_EXE_ota-repo"), "--help"),
+        (env!("CARGO_BIN_EXE_rust-ota"), "--help"),
+        (env!("CARGO_BIN_EXE_rust-ota"), "--version"),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = std::process::Command::new(program).arg(args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(1), ""));
+    }
+}

@@ -10,6 +10,7 @@ mod info;
 mod lines;
 mod lite;
 mod native;
+pub mod pipe;
 mod render;
 mod tuf;
 mod uptane;

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::super::{AgentError, random_id};
 use super::Director;
-use super::session::connect;
 use crate::config::ConfigError;
 use crate::store::{EventQueue, StoreError};
 use crate::tuf::Time;
@@ -21,7 +20,7 @@ impl Director<'_> {
             purpose: "where campaigns are offered",
         }))?;
         let url = format!("{server}/campaigner/campaigns");
-        let reply = connect(settings)?.get(&url, CAMPAIGNS_LIMIT)?;
+        let reply = self.agent.memory.http(settings)?.get(&url, CAMPAIGNS_LIMIT)?;
         if reply.status != 200 {
             let reason = "it offers no campaigns".to_string();
             return Err(AgentError::Server { url, status: reply.status, reason });

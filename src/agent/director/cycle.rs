@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
             key: "tls.server",
             purpose: "where updates come from",
         }))?;
-        Ok(Server { http: self.http()?.clone(), base })
+        Ok(Server { http: self.http()?, base })
     }
 
     /// What this device is, for the checks of an assignment.
@@ -204,7 +204,7 @@ impl<'a> Session<'a> {
                 purpose: "where updates come from",
             }))
             .and_then(|server| {
-                let source = HttpSource::new(self.http()?.clone(), server);
+                let source = HttpSource::new(self.http()?, server);
                 agent.content()?.fetch(agent, &source, &assigned.target.commit, progress)
             });
         report.download_ended(&fetched);

@@ -9,18 +9,13 @@ mod secondaries;
 mod session;
 mod trust;
 
-use std::path::PathBuf;
-use std::time::SystemTime;
-
 use super::daemon::{self, Turn, notify};
 use super::uptane::UptaneError;
 use super::{Agent, AgentError, Progress, Transfer};
 use crate::cli::exit;
-use crate::config::Settings;
-use crate::gateway::Http;
 use crate::store::{ReportCounter, TargetRecord};
 use crate::uptane::Class;
-use session::{Session, connect};
+use session::Session;
 
 /// How far a run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,21 +54,18 @@ pub enum Answer {
 pub struct Director<'a> {
     agent: &'a Agent,
     counter: ReportCounter,
-    /// Kept from poll to poll, so that TLS goes on where it was; made anew when a certificate is replaced.
-    http: Option<(Http, Stamp)>,
 }
 
 impl<'a> Director<'a> {
     /// Touches nothing.
     pub fn new(agent: &'a Agent) -> Director<'a> {
-        Director { counter: ReportCounter::of(&agent.settings.state), agent, http: None }
+        Director { counter: ReportCounter::of(&agent.settings.state), agent }
     }
 
     /// Asks the servers, and goes as far as it may: what was withdrawn meanwhile is neither fetched nor installed.
     pub fn online(&mut self, depth: Depth, progress: &mut dyn FnMut(Transfer)) -> Result<Answer, AgentError> {
         let name = ["check", "download", "update"][depth as usize];
-        let session = Session::open(self.agent, name)?.with_connection(self.connection());
-        session.online(&mut self.counter, depth, progress)
+        Session::open(self.agent, name)?.online(&mut self.counter, depth, progress)
     }
 
     /// Installs what was downloaded, by the metadata of the last check. Needs no network; reports what it can.
@@ -91,16 +83,6 @@ impl<'a> Director<'a> {
     pub fn daemon(mut self) -> Result<u8, AgentError> {
         let agent = self.agent;
         daemon::poll(agent, false, &mut || self.turn())
-    }
-
-    /// None where the certificates cannot be used: that matters only once something is sent, and what this boot came to
-    /// is settled before.
-    fn connection(&mut self) -> Option<Http> {
-        let stamp = stamp(&self.agent.settings);
-        if self.http.as_ref().is_none_or(|(_, kept)| *kept != stamp) {
-            self.http = connect(&self.agent.settings).ok().map(|http| (http, stamp));
-        }
-        self.http.as_ref().map(|(http, _)| http.clone())
     }
 
     fn turn(&mut self) -> Result<Turn, AgentError> {
@@ -138,15 +120,6 @@ impl<'a> Director<'a> {
             }
         })
     }
-}
-
-/// When the certificates were written last.
-type Stamp = [Option<SystemTime>; 3];
-
-fn stamp(settings: &Settings) -> Stamp {
-    let (certificate, key) = settings.client.as_ref().map(|(c, k)| (c, k)).unzip();
-    let written = |path: Option<&PathBuf>| std::fs::metadata(path?).and_then(|m| m.modified()).ok();
-    [written(settings.ca.as_ref()), written(certificate), written(key)]
 }
 
 /// The exit code of a cycle that failed.

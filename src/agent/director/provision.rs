@@ -43,7 +43,7 @@ impl Session<'_> {
             key: "tls.server",
             purpose: "where this device registers itself",
         }))?;
-        let http = self.http()?.clone();
+        let http = self.http()?;
         let sent_before = self.identity.record.sent.as_ref() == Some(&sum);
         if !sent_before {
             self.identity.record.sent = Some(sum.clone());

@@ -27,7 +27,7 @@ impl Session<'_> {
             purpose: "where the Director is",
         }))?;
         let url = format!("{server}/manifest");
-        let http = self.http()?.clone();
+        let http = self.http()?;
         let Some(commit) = self.agent.content()?.current_commit()? else {
             log::warn!("no OSTree deployment runs here, so there is nothing to report");
             return Ok(());

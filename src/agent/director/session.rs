@@ -1,12 +1,10 @@
 //! One run under the lock: who this device is, what is on disk, and the connection.
 
-use std::cell::OnceCell;
-
 use super::super::{Agent, AgentError, Outcome, Working};
 use super::secondaries;
 use crate::config::{Provisioning, Settings};
 use crate::device::{self, Identity};
-use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::gateway::Http;
 use crate::store::{Assigned, DeviceResult, DirectorState, Installed, TargetRecord};
 
 /// The state of a run.
@@ -16,18 +14,6 @@ pub struct Session<'a> {
     pub working: Working<'a>,
     pub identity: Identity,
     pub state: DirectorState,
-    http: OnceCell<Http>,
-}
-
-/// Reads the certificates; connects to nothing.
-pub fn connect(settings: &Settings) -> Result<Http, AgentError> {
-    let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
-    Ok(Http::new(&HttpSettings {
-        ca: settings.ca.clone(),
-        client,
-        idle_connections: settings.pull_jobs,
-        ..HttpSettings::default()
-    })?)
 }
 
 /// The shared credential is a zip with a PKCS#12 inside, and so is a server's answer to it: neither can be read here.
@@ -51,24 +37,14 @@ impl<'a> Session<'a> {
         Ok(Session {
             identity: device::identity(settings)?,
             state: DirectorState::load(&settings.state)?,
-            http: OnceCell::new(),
             working,
             agent,
         })
     }
 
-    /// The same with a connection that was made before.
-    pub fn with_connection(self, http: Option<Http>) -> Session<'a> {
-        Session { http: http.map_or_else(OnceCell::new, OnceCell::from), ..self }
-    }
-
     /// The connection; certificates are read when it is first needed, since installing needs none.
-    pub fn http(&self) -> Result<&Http, AgentError> {
-        if let Some(http) = self.http.get() {
-            return Ok(http);
-        }
-        let http = connect(&self.agent.settings)?;
-        Ok(self.http.get_or_init(|| http))
+    pub fn http(&self) -> Result<Http, AgentError> {
+        self.agent.memory.http(&self.agent.settings)
     }
 
     /// What this boot came to, and what became of an installation. Gives the Target whose reboot is still awaited.

@@ -30,7 +30,9 @@ mod verify;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let command = match cli::parse(std::env::args().skip(1)) {
+    rust_ota::cli::pipe::end_quietly_without_reader();
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    let command = match cli::parse(words) {
         Ok(command) => command,
         Err(cli::Stop { text, help: true }) => {
             println!("{text}");
