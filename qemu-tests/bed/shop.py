@@ -29,6 +29,9 @@ class Shop:
         # An emulated machine is slow: as a product's image gives the unit the time that its apps need.
         self.device.put("/etc/systemd/system/rust-ota-finalize.service.d/apps.conf", "[Service]\nTimeoutStartSec=infinity\n")
         if engine == "podman":
+            # This device has no D-Bus, by which Podman would ask systemd for control groups.
+            self.device.ssh("mkdir -p /etc/containers/containers.conf.d")
+            self.device.put("/etc/containers/containers.conf.d/bed.conf", '[engine]\ncgroup_manager = "cgroupfs"\n')
             # Within the sandbox of our units Podman is asked through its socket.
             self.device.ssh("systemctl enable --now podman.socket", timeout=300)
         self.registry.reach(self.device)
