@@ -37,7 +37,7 @@ fn from_the_first_installation_to_a_removed_app() {
     assert_eq!(id(&shop, "db"), untouched);
 
     // Somebody stopped it: it is started again.
-    shop.podman(&["rm", "--all", "--force", "--time", "1"]).expect(0);
+    shop.podman(&["rm", "--all", "--force", "--time", "10"]).expect(0);
     shop.ota(&["check"]).expect(17).says("web: not running");
     shop.ota(&["update"]).expect(0);
     assert_eq!(shop.version_of("web").as_deref(), Some("two"));

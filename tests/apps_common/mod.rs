@@ -20,6 +20,8 @@ pub struct Shop {
     registry: Option<Child>,
     login: Option<String>,
     engine: Option<String>,
+    /// Networks and control groups are the machine's: one test at a time has an engine.
+    alone: Option<fs::File>,
 }
 
 impl Shop {
@@ -38,8 +40,14 @@ impl Shop {
         }
         let world = World::new(name);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut shop =
-            Shop { world, host: format!("127.0.0.1:{port}"), registry: None, login: None, engine: None };
+        let mut shop = Shop {
+            world,
+            host: format!("127.0.0.1:{port}"),
+            registry: None,
+            login: None,
+            engine: None,
+            alone: None,
+        };
         shop.login = login.map(str::to_string);
         shop.configure(port);
         shop.start_registry();
@@ -179,12 +187,16 @@ impl Shop {
             eprintln!("left out: podman, podman-compose or runc is not installed");
             return false;
         }
+        let lock = fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/engine.lock")).unwrap();
+        lock.lock().unwrap();
+        self.alone = Some(lock);
         let root = self.world.path("engine");
         fs::create_dir_all(&root).unwrap();
         fs::write(
             format!("{root}/containers.conf"),
             format!(
                 "[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\ntmp_dir = \"{root}/tmp\"\n\
+                 [network]\nnetwork_config_dir = \"{root}/networks\"\n\
                  [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\nlog_driver = \"k8s-file\"\n"
             ),
         )
@@ -263,7 +275,7 @@ impl Drop for Shop {
     fn drop(&mut self) {
         self.stop_registry();
         if self.engine.is_some() {
-            self.podman(&["rm", "--all", "--force", "--time", "1"]);
+            self.podman(&["rm", "--all", "--force", "--time", "10"]);
             self.podman(&["system", "reset", "--force"]);
         }
     }
