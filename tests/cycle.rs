@@ -122,6 +122,16 @@ fn a_deployment_that_the_bootloader_passed_by_is_booted_again_once() {
 }
 
 #[test]
+fn where_every_boot_is_counted_every_boot_is_confirmed() {
+    let world = World::new("every-boot");
+    world.fragment("60-generic", "[bootloader]\nrollback_mode = uboot_generic\n");
+    world.fw_setenv("bootcount", "2");
+    world.ota(&["finalize"]).expect(0).says("confirmed");
+    assert_eq!(world.boot_variable("bootcount"), "0");
+    world.ota(&["finalize"]).expect(40);
+}
+
+#[test]
 fn an_install_that_has_not_been_booted_is_not_a_rollback() {
     let world = World::new("not-booted");
     world.release(2);

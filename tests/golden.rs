@@ -4,23 +4,8 @@
 
 mod common;
 
-use std::fs;
-
-use common::World;
+use common::{World, golden};
 use serde_json::{Value, json};
-
-/// Compares with `tests/golden/NAME`; commits change with the time of the test, so they have names there.
-fn golden(name: &str, text: &str, commits: &[&str]) {
-    let mut text = text.to_string();
-    for (index, commit) in commits.iter().enumerate() {
-        text = text.replace(commit, &format!("<commit {}>", index + 1));
-    }
-    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    assert_eq!(text, fs::read_to_string(&path).unwrap_or_default(), "{path}; UPDATE_GOLDEN=1 writes it");
-}
 
 /// The same JSON without what is new in each run.
 fn settled(text: &str) -> String {

@@ -77,6 +77,10 @@ fn boot_firmware_is_offered_confirmed_and_in_the_way_until_then() {
 
         world.reboot_into(0);
         with_programs(&world, &["finalize"]).expect(5).says("reboot once more");
+        let events = fs::read_to_string(world.path("sota/rust-ota/events.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"]["eventType"]["id"], "EcuInstallationCompleted");
+        assert_eq!(last["event"]["event"]["success"], true, "the Target runs: {last}");
         assert_eq!(variable(&world, "upgrade_available"), "0");
         with_programs(&world, &["finalize"]).expect(40);
         release_with_firmware(&world, 3, "8");

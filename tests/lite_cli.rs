@@ -6,7 +6,7 @@ mod lite_common;
 
 use std::fs;
 
-use lite_common::{World, as_lite, client, device, lite, not_booted_yet, release_with_app, run};
+use lite_common::{World, as_lite, client, device, golden, lite, not_booted_yet, release_with_app, run};
 
 #[test]
 fn the_command_line() {
@@ -245,19 +245,6 @@ fn an_update_from_a_folder() {
     world.reboot_into(0);
     lite(&world, &["run"]).expect(0);
     world.fsck();
-}
-
-/// Compares with `tests/golden/NAME`; commits change with the time of the test, so they have names there.
-fn golden(name: &str, text: &str, commits: &[&str]) {
-    let mut text = text.to_string();
-    for (index, commit) in commits.iter().enumerate() {
-        text = text.replace(commit, &format!("<commit {}>", index + 1));
-    }
-    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    assert_eq!(text, fs::read_to_string(&path).unwrap_or_default(), "{path}; UPDATE_GOLDEN=1 writes it");
 }
 
 #[test]

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+pytest.register_assert_rewrite("apps_story")
+
 from bed import client
 from bed import image as images
 from bed.device import Device

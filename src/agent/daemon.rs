@@ -32,8 +32,11 @@ pub(super) fn poll(
     let bell = stop_on_signals(agent)?;
     let (mut patience, left) = Patience::new(agent);
     notify("READY=1");
-    if !once && agent.nothing_to_judge() {
-        wait(&bell, left.unwrap_or_else(|| first_pause(agent.settings().polling_sec, random())));
+    if !once && agent.is_judged() {
+        let spread = || first_pause(agent.settings().polling_sec, random());
+        if let Some(time) = left.or_else(|| agent.has_nothing_to_tell().then(spread)) {
+            wait(&bell, time);
+        }
     }
     while !agent.stopping() {
         let trouble = match turn() {

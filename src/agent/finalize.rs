@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::report::Report;
 use super::{Agent, AgentError, Outcome, Working};
-use crate::store::{Installed, Pending, atomic};
+use crate::store::{DirectorState, EventQueue, Installed, Pending, atomic};
 
 /// What the facts after a boot say about a pending Target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,8 @@ impl Working<'_> {
                 Outcome::Cut(pending.target.clone())
             }
         };
-        report.completed(matches!(outcome, Outcome::Confirmed(_)), &outcome.to_string());
+        let runs = matches!(outcome, Outcome::Confirmed(_) | Outcome::FirmwareOnTrial(_));
+        report.completed(runs, &outcome.to_string());
         Ok(outcome)
     }
 
@@ -152,9 +153,17 @@ impl Agent {
         }))
     }
 
-    /// Whether this boot needs no judgement: nothing is pending, and so nobody waits for a report of it.
-    pub(super) fn nothing_to_judge(&self) -> bool {
+    /// Whether this boot needs no judgement: nothing is pending.
+    pub(super) fn is_judged(&self) -> bool {
         Installed::load(&self.settings.state).is_ok_and(|installed| installed.pending.is_none())
+    }
+
+    /// Whether no server waits to hear something of this device, as after an update that another program finalized.
+    pub(super) fn has_nothing_to_tell(&self) -> bool {
+        let state = &self.settings.state;
+        let told = EventQueue::of(state).events().map_or(true, |events| events.is_empty());
+        let director = DirectorState::load(state).map_or((None, None), |s| (s.installing, s.result));
+        told && director == (None, None)
     }
 
     /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.

@@ -1,8 +1,6 @@
 //! The cycle: check, download, install, finalize. The only room that drives the others.
 
 mod apps;
-mod apps_cycle;
-mod apps_report;
 mod bundle;
 mod callback;
 mod certificate;
@@ -232,7 +230,7 @@ impl Agent {
         let current = facts.current.as_ref();
         let known = current.and_then(|c| names.iter().find(|t| t.name == c.name));
         let apps = known.map(|t| t.apps.clone()).unwrap_or_default();
-        let app_states = self.app_states(&apps_cycle::apps_now(&facts));
+        let app_states = self.app_states(&apps::apps_now(&facts));
         Ok(Status {
             facts,
             apps,

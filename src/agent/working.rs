@@ -1,6 +1,6 @@
 //! What changes the device: check, fetch, deploy, forget. Each stage tells who wants to know.
 
-use super::apps_cycle::{apps_now, remembered};
+use super::apps::{apps_now, remembered};
 use super::content::Content;
 use super::firmware::Change;
 use super::link::Link;

@@ -73,7 +73,11 @@ impl Bootloader for Uboot {
     }
 
     fn state(&self) -> Result<BootState, BootError> {
-        Ok(BootState::of(self.read()?.into_iter().collect()))
+        let state = BootState::of(self.read()?.into_iter().collect());
+        // Every boot is counted there, and so every boot is confirmed, or the limit would be reached without an update.
+        let counted = |(name, value): &(String, String)| name == "bootcount" && value != "0";
+        let trial = state.trial || (!self.masked && state.variables.iter().any(counted));
+        Ok(BootState { trial, ..state })
     }
 
     fn arm(&self) -> Result<(), BootError> {

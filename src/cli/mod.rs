@@ -37,15 +37,20 @@ pub fn main(argv: &[String]) -> u8 {
     native::main(argv)
 }
 
-/// Logs go to stderr. Under systemd each line carries its priority, which the journal understands.
-pub(crate) fn start_logging(loglevel: u8) {
-    let filter = match loglevel {
+/// What the numbers of `--loglevel` and `logger.loglevel` mean.
+fn level(loglevel: u8) -> LevelFilter {
+    match loglevel {
         0 => LevelFilter::Trace,
         1 => LevelFilter::Debug,
         2 => LevelFilter::Info,
         3 => LevelFilter::Warn,
         _ => LevelFilter::Error,
-    };
+    }
+}
+
+/// Logs go to stderr. Under systemd each line carries its priority, which the journal understands.
+pub(crate) fn start_logging(loglevel: u8) {
+    let filter = level(loglevel);
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = env_logger::Builder::new();
     // The libraries below speak at their own levels; only their warnings are ours to show.

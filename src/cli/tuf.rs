@@ -44,13 +44,11 @@ pub(super) struct Tuf {
     #[argh(option)]
     targets_limit: Option<u64>,
     /// PEM file of the CAs that https servers are trusted by
-    #[argh(option, default = "PathBuf::from(SYSTEM_CA)")]
+    #[argh(option, default = "crate::config::public_ca_file()")]
     ca: PathBuf,
     #[argh(subcommand)]
     command: Command,
 }
-
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(FromArgs)]
 #[argh(subcommand)]

@@ -43,7 +43,7 @@ struct Args {
     #[argh(option)]
     download_dir: PathBuf,
     /// PEM file of the CAs that https servers are trusted by
-    #[argh(option, default = "PathBuf::from(SYSTEM_CA)")]
+    #[argh(option, default = "crate::config::public_ca_file()")]
     ca: PathBuf,
     /// PEM file of the client certificate, with --key
     #[argh(option)]
@@ -57,8 +57,6 @@ struct Args {
     #[argh(subcommand)]
     command: Command,
 }
-
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(FromArgs)]
 #[argh(subcommand)]

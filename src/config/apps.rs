@@ -46,7 +46,6 @@ pub struct AppSettings {
 }
 
 const KINDS: [(&str, EngineKind); 2] = [("docker", EngineKind::Docker), ("podman", EngineKind::Podman)];
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
     let path = |key: &str, default: &str| m.path("pacman", key).unwrap_or_else(|| PathBuf::from(default));
@@ -55,7 +54,6 @@ pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
         EngineKind::Docker => "/var/lib/docker",
         EngineKind::Podman => "/var/lib/containers",
     };
-    let system_ca = || Some(PathBuf::from(SYSTEM_CA)).filter(|p| p.exists());
     Ok(AppSettings {
         reset: m.0.get("pacman", "reset_apps").map(|_| m.list("pacman", "reset_apps")),
         projects: path("compose_apps_root", "/var/sota/compose-apps"),
@@ -67,7 +65,7 @@ pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
         stop_before_update: m.switch("pacman", "stop_apps_before_update", true)?,
         compose: compose(m, engine),
         engine,
-        registry_ca: m.path("rust_ota", "registry_ca").or_else(system_ca),
+        registry_ca: m.path("rust_ota", "registry_ca").or_else(super::public_ca),
         start_sec: m.number("rust_ota", "app_start_sec", 120)?,
         settle_sec: m.number("rust_ota", "app_settle_sec", 5)?,
     })

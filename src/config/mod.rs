@@ -20,6 +20,19 @@ use std::path::{Path, PathBuf};
 /// Where fragments are looked for, later ones hiding earlier ones of the same name.
 pub const DEFAULT_PATHS: [&str; 3] = ["/usr/lib/sota/conf.d", "/var/sota/sota.toml", "/etc/sota/conf.d"];
 
+/// Where distributions keep the public authorities.
+const PUBLIC_CA: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+
+/// The public authorities of this machine, where it has any.
+pub fn public_ca() -> Option<PathBuf> {
+    PUBLIC_CA.iter().map(PathBuf::from).find(|path| path.exists())
+}
+
+/// The same where a file has to be named.
+pub fn public_ca_file() -> PathBuf {
+    public_ca().unwrap_or_else(|| PathBuf::from(PUBLIC_CA[0]))
+}
+
 /// Reads the given files and folders, or the default ones, into typed settings.
 pub fn load(paths: &[PathBuf]) -> Result<(Merged, Settings), ConfigError> {
     let merged = if paths.is_empty() {

@@ -4,18 +4,14 @@
 //! exactly the URL that it means. Every wait has an end: connecting, the reply's head, and each read.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::resolver::RememberingResolver;
+use super::tls::tls_config;
 
 /// Bytes a second that a document of the largest allowed size must come with.
 const SLOWEST: u64 = 16 * 1024;
@@ -266,66 +262,6 @@ fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<Str
     response.headers().get(name)?.to_str().ok().map(str::to_string)
 }
 
-fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = Vec::new();
-    for path in settings.ca.iter().chain(&settings.public_ca) {
-        roots.extend(read_certificates(path)?);
-    }
-    let client = match &settings.client {
-        Some(identity) => Some(read_identity(identity, &provider)?),
-        None => None,
-    };
-    let roots: Vec<_> = roots.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
-    Ok(TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(provider)
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .client_cert(client)
-        .build())
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
-    let pem = read(path)?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| HttpError::bad_file(path, format!("not a PEM certificate: {e:?}")))?;
-    if certificates.is_empty() {
-        return Err(HttpError::bad_file(path, "has no PEM certificate in it".to_string()));
-    }
-    Ok(certificates)
-}
-
-/// ureq would panic on a key that does not fit its certificate, so rustls is asked first.
-fn read_identity(
-    identity: &ClientIdentity,
-    provider: &Arc<rustls::crypto::CryptoProvider>,
-) -> Result<ClientCert, HttpError> {
-    let chain = read_certificates(&identity.certificate)?;
-    let pem = read(&identity.key)?;
-    let key = PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e:?}")))?;
-    rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()))
-        .and_then(|b| b.with_client_auth_cert(chain.clone(), key.clone_key()))
-        .map_err(|e| {
-            let certificate = identity.certificate.display();
-            HttpError::bad_file(
-                &identity.key,
-                format!("does not work with the certificate {certificate}: {e}"),
-            )
-        })?;
-    let chain: Vec<_> = chain.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
-    let key = PrivateKey::from_pem(&pem)
-        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e}")))?;
-    Ok(ClientCert::new_with_certs(&chain, key))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
-    fs::read(path).map_err(|e| HttpError::bad_file(path, e.to_string()))
-}
-
 /// Why a request could not be made or its reply not be read.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -366,7 +302,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    fn bad_file(path: &Path, reason: String) -> HttpError {
+    pub(super) fn bad_file(path: &Path, reason: String) -> HttpError {
         HttpError::BadFile { path: path.to_path_buf(), reason }
     }
 

@@ -7,5 +7,6 @@ pub mod http;
 pub mod identity;
 pub mod remotes;
 mod resolver;
+mod tls;
 
 pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};

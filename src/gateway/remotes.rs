@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::config::public_ca;
+
 use super::{Http, HttpError, HttpSettings};
 
 const REPLY_LIMIT: u64 = 64 * 1024;
 const MOST: usize = 8;
-/// Where distributions keep the public authorities.
-const SYSTEM_CA: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// A place and the token that opens it.
 #[derive(Debug, Deserialize)]
@@ -49,8 +49,8 @@ impl Remote {
     /// A client for this place: with its token, and without this device's certificate, which is for its own server.
     /// Public authorities are trusted besides the device's: content is verified by its hash, whoever sends it.
     pub fn http(&self, ca: Option<PathBuf>, idle_connections: usize) -> Result<Http, HttpError> {
-        let public = SYSTEM_CA.iter().map(PathBuf::from).find(|path| path.exists());
-        let settings = HttpSettings { ca, public_ca: public, idle_connections, ..HttpSettings::default() };
+        let settings =
+            HttpSettings { ca, public_ca: public_ca(), idle_connections, ..HttpSettings::default() };
         let printable = self.token.bytes().all(|b| b.is_ascii_graphic());
         let bearer = ("Authorization".to_string(), format!("Bearer {}", self.token));
         let headers = if printable && !self.token.is_empty() { vec![bearer] } else { Vec::new() };

@@ -355,6 +355,19 @@ fn collect(dir: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     }
 }
 
+/// Compares with `tests/golden/NAME`; commits change with the time of the test, so they have names there.
+pub fn golden(name: &str, text: &str, commits: &[&str]) {
+    let mut text = text.to_string();
+    for (index, commit) in commits.iter().enumerate() {
+        text = text.replace(commit, &format!("<commit {}>", index + 1));
+    }
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap_or_default(), "{path}; UPDATE_GOLDEN=1 writes it");
+}
+
 /// The file that fw_printenv and U-Boot share: CRC-32 of what follows, then `name=value` ended by zeros.
 pub fn boot_environment(variables: &[(&str, &str)]) -> Vec<u8> {
     let mut data: Vec<u8> = variables.iter().flat_map(|(n, v)| format!("{n}={v}\0").into_bytes()).collect();

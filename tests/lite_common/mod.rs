@@ -6,6 +6,8 @@ mod common;
 
 use std::process::{Command, Stdio};
 
+#[allow(unused_imports)]
+pub use common::golden;
 pub use common::{HARDWARE_ID, Run, World};
 
 /// A device that runs version 1, provisioned as World does, with a symbolic link as its client.

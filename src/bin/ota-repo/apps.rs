@@ -18,8 +18,6 @@ use crate::error::Error;
 
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const EMPTY: &[u8] = b"{}";
-/// The system's authorities.
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How to reach registries.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ pub fn custom(pairs: &[String]) -> Result<Option<serde_json::Value>, Error> {
 
 impl Access {
     fn registry(&self) -> Result<Registry, Error> {
-        let ca = self.ca.clone().or_else(|| Some(PathBuf::from(SYSTEM_CA)).filter(|p| p.exists()));
+        let ca = self.ca.clone().or_else(rust_ota::config::public_ca);
         let http = Http::new(&HttpSettings { ca, ..HttpSettings::default() })
             .map_err(|e| Error::App { detail: e.to_string() })?;
         let login = match (&self.user, &self.password_file) {

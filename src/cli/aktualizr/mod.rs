@@ -253,13 +253,7 @@ fn waiting<T>(args: &Args, mut work: impl FnMut() -> Result<T, AgentError>) -> R
 
 /// Plain lines on stdout, without a level: that is where scripts look. `LOG_STDERR` moves them.
 fn start_logging(loglevel: u8) {
-    let filter = match loglevel {
-        0 => LevelFilter::Trace,
-        1 => LevelFilter::Debug,
-        2 => LevelFilter::Info,
-        3 => LevelFilter::Warn,
-        _ => LevelFilter::Error,
-    };
+    let filter = super::level(loglevel);
     let to_stderr = std::env::var_os("LOG_STDERR").is_some();
     let terminal = if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
     let mut builder = env_logger::Builder::new();

@@ -36,12 +36,12 @@ pub struct Engine {
     kind: Kind,
     compose: Vec<String>,
     projects: PathBuf,
-    patience: Patience,
+    limits: StartLimits,
 }
 
 /// How long an app may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct StartLimits {
     /// Until it is up.
     pub start: Duration,
     /// It must be up, without a restart, for so long before it counts.
@@ -60,8 +60,8 @@ const POLL: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// `compose`: the program and its first arguments. `projects`: a folder with a project folder for each app.
-    pub fn new(kind: Kind, compose: Vec<String>, projects: &Path, patience: Patience) -> Engine {
-        Engine { kind, compose, projects: projects.to_path_buf(), patience }
+    pub fn new(kind: Kind, compose: Vec<String>, projects: &Path, limits: StartLimits) -> Engine {
+        Engine { kind, compose, projects: projects.to_path_buf(), limits }
     }
 
     /// Whether it is there to be asked.
@@ -127,7 +127,7 @@ impl Engine {
                 Verdict::Up => {
                     let (since, before) = quiet.get_or_insert_with(|| (Instant::now(), containers.clone()));
                     let same = before.iter().map(|c| c.restarts).eq(containers.iter().map(|c| c.restarts));
-                    if same && since.elapsed() >= self.patience.settle {
+                    if same && since.elapsed() >= self.limits.settle {
                         return Ok(());
                     }
                     if !same {
@@ -141,9 +141,9 @@ impl Engine {
                 }
                 Verdict::Failed(reason) => return Err(self.not_up(&app.name, &reason)),
             };
-            let settling = quiet.is_some() && began.elapsed() < self.patience.start + self.patience.settle;
-            if began.elapsed() >= self.patience.start && !settling {
-                let reason = format!("{reason} after {} seconds", self.patience.start.as_secs());
+            let settling = quiet.is_some() && began.elapsed() < self.limits.start + self.limits.settle;
+            if began.elapsed() >= self.limits.start && !settling {
+                let reason = format!("{reason} after {} seconds", self.limits.start.as_secs());
                 return Err(self.not_up(&app.name, &reason));
             }
             std::thread::sleep(POLL);

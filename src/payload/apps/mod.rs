@@ -25,7 +25,7 @@ mod store;
 pub use app::{App, Image, Part, whole};
 pub use choose::{Apps, Present, Reason, dropped, is_app_name, kept, needs, wanted};
 pub use compose::{COMPOSE_FILE, Compose, ComposeError, Service};
-pub use engine::{Engine, Patience};
+pub use engine::{Engine, StartLimits};
 pub use error::{AppsError, AppsErrorClass};
 pub use fetch::{Progress, Room, fetch};
 pub use manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, this_platform};

@@ -1,17 +1,17 @@
 //! Apps within the cycle: they are a reason for an update, they are switched or staged, and where they do not come up the
 //! earlier ones are brought back.
 
-use super::apps::AppRoom;
-use super::content::Content;
-use super::report::Report;
-use super::{Agent, AgentError, Back, Found, Outcome, Working, atomic, random_id};
+use super::super::content::Content;
+use super::super::report::Report;
+use super::super::{Agent, AgentError, Back, Found, Outcome, Working, atomic, random_id};
+use super::AppRoom;
 use crate::decide::{Facts, Plan, Policy, Request, Stay, reason};
 use crate::payload::apps::{Apps, AppsError, dropped, kept};
 use crate::store::{Installed, Pending, TargetRecord};
 
 impl Agent {
     /// Looks at the apps where nothing else is a reason to act, and keeps off those that are known not to come up.
-    pub(super) fn consider_apps(&self, found: &mut Found, request: Request<'_>) {
+    pub(in crate::agent) fn consider_apps(&self, found: &mut Found, request: Request<'_>) {
         if !self.settings.compose {
             return;
         }
@@ -49,7 +49,7 @@ impl Agent {
     }
 
     /// Apps of a Target that are kept for a factory reset.
-    pub(super) fn kept_apps(&self, name: &str) -> Apps {
+    pub(in crate::agent) fn kept_apps(&self, name: &str) -> Apps {
         let reset = self.settings.apps.reset.as_deref().filter(|list| !list.is_empty());
         let Some(list) = reset else { return Apps::new() };
         let names = self.names();
@@ -65,7 +65,7 @@ impl Agent {
 impl Working<'_> {
     /// The running commit under another name, with other apps, or instead of a deployment that waits for its reboot:
     /// nothing is to be booted.
-    pub(super) fn adopt(
+    pub(in crate::agent) fn adopt(
         &self,
         content: &Content,
         target: &TargetRecord,
@@ -109,7 +109,7 @@ impl Working<'_> {
     }
 
     /// Before a reboot; what fails here fails the update while the earlier system still runs.
-    pub(super) fn stage_apps(&self, target: &TargetRecord) -> Result<Option<Outcome>, AgentError> {
+    pub(in crate::agent) fn stage_apps(&self, target: &TargetRecord) -> Result<Option<Outcome>, AgentError> {
         let agent = self.agent;
         let Some(room) = agent.app_room().filter(|_| !agent.delay_apps) else { return Ok(None) };
         let from = apps_now(&agent.facts(&agent.names())?);
@@ -140,7 +140,7 @@ impl Working<'_> {
     }
 
     /// The pending Target booted, and the bootloader knows: its apps are started. None where they came up.
-    pub(super) fn finish_apps(
+    pub(in crate::agent) fn finish_apps(
         &self,
         content: &Content,
         installed: &mut Installed,
@@ -177,14 +177,14 @@ impl Working<'_> {
     }
 
     /// After a confirmation.
-    pub(super) fn tidy_apps(&self, installed: &Installed) {
+    pub(in crate::agent) fn tidy_apps(&self, installed: &Installed) {
         if let Some(room) = self.agent.app_room() {
             self.agent.prune_apps(&room, installed);
         }
     }
 
     /// The bootloader went back: so do the apps. None where nothing was to be done, or all is well.
-    pub(super) fn apps_after_rollback(
+    pub(in crate::agent) fn apps_after_rollback(
         &self,
         failed: &TargetRecord,
         installed: &Installed,
@@ -220,14 +220,14 @@ impl Working<'_> {
 }
 
 /// The apps of what runs, as far as this client started them. What metadata says of the running commit is no evidence.
-pub(super) fn apps_now(facts: &Facts) -> Apps {
+pub(in crate::agent) fn apps_now(facts: &Facts) -> Apps {
     let known = [facts.installed.current.as_ref(), facts.installed.previous.as_ref()];
     let booted = known.into_iter().flatten().find(|t| Some(&t.commit) == facts.booted.as_ref());
     booted.map(|t| t.apps.clone()).unwrap_or_default()
 }
 
 /// What runs, with the apps that do.
-pub(super) fn remembered(facts: &Facts, apps: &Apps) -> Option<TargetRecord> {
+pub(in crate::agent) fn remembered(facts: &Facts, apps: &Apps) -> Option<TargetRecord> {
     facts.current.clone().map(|t| TargetRecord { apps: apps.clone(), ..t })
 }
 

@@ -3,14 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+mod cycle;
+mod report;
+
+pub(super) use cycle::{apps_now, remembered};
+
 use super::link::Link;
 use super::{Agent, AgentError, Transfer};
 use crate::cli::exit;
 use crate::config::EngineKind;
 use crate::decide::Target;
 use crate::payload::apps::{
-    self, App, Apps, AppsError, AppsErrorClass, Container, Engine, Login, Patience, Platform, Present,
-    Reason, Registry, Room, Source, Store, engine,
+    self, App, Apps, AppsError, AppsErrorClass, Container, Engine, Login, Platform, Present, Reason,
+    Registry, Room, Source, StartLimits, Store, engine,
 };
 use crate::store::{Installed, TargetRecord};
 
@@ -53,14 +58,14 @@ impl Agent {
             EngineKind::Docker => engine::Kind::Docker,
             EngineKind::Podman => engine::Kind::Podman,
         };
-        let patience = Patience {
+        let limits = StartLimits {
             start: Duration::from_secs(settings.start_sec),
             settle: Duration::from_secs(settings.settle_sec),
         };
         self.settings.compose.then(|| AppRoom {
             agent: self,
             store: Store::at(&settings.store),
-            engine: Engine::new(kind, settings.compose.clone(), &settings.projects, patience),
+            engine: Engine::new(kind, settings.compose.clone(), &settings.projects, limits),
             platform: apps::this_platform(),
         })
     }

@@ -2,16 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::apps::AppState;
-use super::apps_cycle::apps_now;
-use super::link::Link;
-use super::{Agent, AgentError, atomic};
+use super::super::link::Link;
+use super::super::{Agent, AgentError, atomic};
+use super::{AppState, apps_now};
 use crate::tuf::Time;
 
 const REPLY_LIMIT: u64 = 64 * 1024;
 
 impl Agent {
-    pub(super) fn send_apps(&self, link: &Link<'_>) -> Result<(), AgentError> {
+    pub(in crate::agent) fn send_apps(&self, link: &Link<'_>) -> Result<(), AgentError> {
         let Some((http, server)) = link.gateway().filter(|_| self.settings.compose) else { return Ok(()) };
         let facts = self.facts(&self.names())?;
         let states = self.app_states(&apps_now(&facts));

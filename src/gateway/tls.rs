@@ -1,0 +1,72 @@
+//! What TLS needs of this device's files: authorities, certificate chain, key.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+
+use super::http::{ClientIdentity, HttpError, HttpSettings};
+
+/// Reads the files; an error names the one that is wrong.
+pub(super) fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = Vec::new();
+    for path in settings.ca.iter().chain(&settings.public_ca) {
+        roots.extend(read_certificates(path)?);
+    }
+    let client = match &settings.client {
+        Some(identity) => Some(read_identity(identity, &provider)?),
+        None => None,
+    };
+    let roots: Vec<_> = roots.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(provider)
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .client_cert(client)
+        .build())
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    let pem = read(path)?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| HttpError::bad_file(path, format!("not a PEM certificate: {e:?}")))?;
+    if certificates.is_empty() {
+        return Err(HttpError::bad_file(path, "has no PEM certificate in it".to_string()));
+    }
+    Ok(certificates)
+}
+
+/// ureq would panic on a key that does not fit its certificate, so rustls is asked first.
+fn read_identity(
+    identity: &ClientIdentity,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<ClientCert, HttpError> {
+    let chain = read_certificates(&identity.certificate)?;
+    let pem = read(&identity.key)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e:?}")))?;
+    rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()))
+        .and_then(|b| b.with_client_auth_cert(chain.clone(), key.clone_key()))
+        .map_err(|e| {
+            let certificate = identity.certificate.display();
+            HttpError::bad_file(
+                &identity.key,
+                format!("does not work with the certificate {certificate}: {e}"),
+            )
+        })?;
+    let chain: Vec<_> = chain.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
+    let key = PrivateKey::from_pem(&pem)
+        .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e}")))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, HttpError> {
+    fs::read(path).map_err(|e| HttpError::bad_file(path, e.to_string()))
+}
