@@ -6,7 +6,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::AgentError;
 use super::bundle::Bundle;
-use super::etag::Etag;
 use super::memory::Memory;
 use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, load, restore};
 use super::roots::start;
@@ -14,7 +13,7 @@ use crate::cli::exit;
 use crate::config::{Metadata, Settings};
 use crate::decide::Target;
 use crate::gateway::Http;
-use crate::store::{StoreError, atomic};
+use crate::store::{Etag, StoreError, atomic};
 use crate::tuf::{Class, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
 
 const TIMESTAMP: &str = "timestamp.json";

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{StoreError, atomic};
+use super::{StoreError, atomic};
 use crate::tuf::sha256_hex;
 
 const TIMESTAMP: &str = "timestamp.json";
