@@ -6,7 +6,7 @@ use argh::FromArgs;
 
 use super::directed::{self, Directed};
 use super::lines::{self, Listener};
-use super::{argv, config, exit, explain, render, start_logging, tuf};
+use super::{argv, config, exit, explain, render, start_logging, tuf, uptane};
 use crate::agent::director::Depth;
 use crate::agent::{Agent, AgentError, Step};
 use crate::config::{Settings, Trust, load};
@@ -47,6 +47,7 @@ enum Command {
     Deadline(Deadline),
     Config(ConfigCommand),
     Tuf(tuf::Tuf),
+    Uptane(uptane::Uptane),
 }
 
 /// ask the server what is new; changes nothing on the device but the trusted metadata
@@ -197,6 +198,9 @@ pub fn main(arguments: &[String]) -> u8 {
         start_logging(args.loglevel.unwrap_or(3));
         return tuf::main(tuf);
     }
+    if let Command::Uptane(args) = &command {
+        return uptane::run(args);
+    }
     let lines = command.speaks_lines();
     match with_settings(&args.config, args.loglevel, command) {
         Ok(code) => code,
@@ -287,7 +291,7 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
         Command::Deadline(_) => Ok(Listener::new(false).finish(&agent.deadline()?)),
         Command::Daemon(_) => crate::agent::daemon::run(&agent, false),
         // Handled before an agent was needed.
-        Command::Config(_) | Command::Tuf(_) => Ok(exit::OK),
+        Command::Config(_) | Command::Tuf(_) | Command::Uptane(_) => Ok(exit::OK),
     }
 }
 

@@ -23,7 +23,8 @@ use crate::uptane::{Class, Ecu, Mode, Verified};
 /// an installation, to debug servers. Trusts the first roots that it sees; plain http is allowed here. Exit codes:
 /// 0 done or nothing assigned, 1 with "error: CLASS" as the last line of the output
 #[derive(FromArgs)]
-struct Args {
+#[argh(subcommand, name = "uptane")]
+pub(super) struct Uptane {
     /// folder of the trusted metadata, empty at first and kept from run to run
     #[argh(option)]
     state_dir: PathBuf,
@@ -90,21 +91,25 @@ pub(super) fn called(argv: &[String]) -> Option<Vec<String>> {
 pub(super) fn main(words: &[String]) -> u8 {
     let words = command_last(words);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let args = match Args::from_args(&["rust-ota uptane"], &words) {
-        Ok(args) => args,
+    match Uptane::from_args(&["rust-ota uptane"], &words) {
+        Ok(args) => run(&args),
         Err(early) if early.status.is_ok() => {
             println!("{}", early.output);
-            return exit::OK;
+            exit::OK
         }
         Err(early) => {
             eprintln!("{}", early.output);
             println!("error: {}", Class::LocalFailure);
-            return exit::ERROR;
+            exit::ERROR
         }
-    };
+    }
+}
+
+/// The same with arguments that were read.
+pub(super) fn run(args: &Uptane) -> u8 {
     start_logging(args.loglevel);
     let Command::Update(Update {}) = &args.command;
-    match update(&args) {
+    match update(args) {
         Ok(()) => exit::OK,
         Err(error) => {
             eprintln!("rust-ota uptane: {error}");
@@ -133,7 +138,7 @@ fn command_last(words: &[String]) -> Vec<String> {
     options
 }
 
-fn update(args: &Args) -> Result<(), CommandError> {
+fn update(args: &Uptane) -> Result<(), CommandError> {
     let _lock = Lock::take(&args.state_dir.join("lock"), "rust-ota uptane")?;
     let mut counters: Counters = atomic::read_json(&args.state_dir.join(COUNTERS))?.unwrap_or_default();
     let ecus = ecus(args, &counters)?;
@@ -158,7 +163,7 @@ type Counters = BTreeMap<String, u64>;
 
 const COUNTERS: &str = "release-counters.json";
 
-fn verify_both<'e>(args: &Args, http: &Http, ecus: &'e [Ecu]) -> Result<Bundle<'e>, UptaneError> {
+fn verify_both<'e>(args: &Uptane, http: &Http, ecus: &'e [Ecu]) -> Result<Bundle<'e>, UptaneError> {
     let server = |url: &str| Server { http: http.clone(), base: url.trim_end_matches('/').to_owned() };
     let (mut director, mut image) = (server(&args.director_url), server(&args.image_url));
     let mut director_folder = Folder(args.state_dir.join("director"));
@@ -182,7 +187,7 @@ fn report(bundle: &Bundle<'_>) {
     }
 }
 
-fn fetch(args: &Args, http: &Http, target: &Verified<'_>) -> Result<(), UptaneError> {
+fn fetch(args: &Uptane, http: &Http, target: &Verified<'_>) -> Result<(), UptaneError> {
     let serials: Vec<&str> = target.ecus.iter().map(|ecu| ecu.serial.as_str()).collect();
     let (name, serials) = (&target.target, serials.join(", "));
     if target.is_ostree {
@@ -201,7 +206,7 @@ fn fetch(args: &Args, http: &Http, target: &Verified<'_>) -> Result<(), UptaneEr
     Ok(())
 }
 
-fn ecus(args: &Args, counters: &Counters) -> Result<Vec<Ecu>, CommandError> {
+fn ecus(args: &Uptane, counters: &Counters) -> Result<Vec<Ecu>, CommandError> {
     if args.ecu_serial.is_empty() || args.ecu_serial.len() != args.hardware_id.len() {
         return Err(CommandError::Ecus {
             serials: args.ecu_serial.len(),
@@ -218,7 +223,7 @@ fn ecus(args: &Args, counters: &Counters) -> Result<Vec<Ecu>, CommandError> {
     Ok(pairs.map(ecu).collect())
 }
 
-fn http(args: &Args) -> Result<Http, CommandError> {
+fn http(args: &Uptane) -> Result<Http, CommandError> {
     let client = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => {
             Some(ClientIdentity { certificate: certificate.clone(), key: key.clone() })
