@@ -28,23 +28,68 @@ fn release(world: &World, version: u32, more: Value) -> String {
 }
 
 fn sign(world: &World, version: u32, more: Value) {
-    let repo = format!("--repo={}", world.path("ota/treehub"));
     let mut targets = json!({});
     for v in 1..=version {
-        let branch = format!("test/{v}");
-        world.run("ostree", &[&repo, "pull-local", &world.path("build"), &branch]);
-        let commit = world.run("ostree", &[&repo, "rev-parse", &branch]);
-        targets[format!("test-board-{v}")] = json!({
-            "commit": commit.trim(),
-            "custom": {
-                "name": "test-board", "version": v.to_string(), "hardwareIds": [HARDWARE_ID], "tags": ["main"],
-                "targetFormat": "OSTREE",
-            },
-        });
+        targets[format!("test-board-{v}")] = target(world, v, "main");
     }
     let mut step = json!({"version": version, "targets": targets});
     step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     python::run("sign.py", &[&world.path("ota/repo"), &world.path("signer"), &step.to_string()]);
+}
+
+/// Publishes a commit; gives its Target.
+fn target(world: &World, version: u32, tag: &str) -> Value {
+    let repo = format!("--repo={}", world.path("ota/treehub"));
+    let branch = format!("test/{version}");
+    world.run("ostree", &[&repo, "pull-local", &world.path("build"), &branch]);
+    let commit = world.run("ostree", &[&repo, "rev-parse", &branch]);
+    json!({
+        "commit": commit.trim(),
+        "custom": {
+            "name": "test-board", "version": version.to_string(), "hardwareIds": [HARDWARE_ID], "tags": [tag],
+            "targetFormat": "OSTREE",
+        },
+    })
+}
+
+#[test]
+fn a_role_of_a_tag_speaks_for_its_paths_and_its_tag() {
+    let world = world("python-roles");
+    for version in 2..5 {
+        world.commit(version, &[]);
+    }
+    let (one, two, three) =
+        (target(&world, 1, "main"), target(&world, 2, "main"), target(&world, 3, "devel"));
+    // `devel` lists a Target of another tag, and one whose name is none of its business.
+    let devel = json!({"test-board-2": two, "test-board-3": three, "other-4": target(&world, 4, "devel")});
+    let step = json!({"version": 2, "targets": {}, "delegated": {
+        "main": {"tags": ["main"], "paths": ["*"], "targets": {"test-board-1": one}},
+        "devel": {"tags": ["devel"], "paths": ["test-board-*"], "targets": devel},
+    }});
+    python::run("sign.py", &[&world.path("ota/repo"), &world.path("signer"), &step.to_string()]);
+    let offered = || {
+        let shown = world.ota(&["list", "--json"]).json();
+        let targets = shown.as_array().or(shown["targets"].as_array()).unwrap().clone();
+        targets.iter().map(|t| t["name"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    for (tags, newest, expected) in [
+        ("main", 0, vec!["test-board-1"]),
+        ("devel", 16, vec!["test-board-3"]),
+        ("main,devel", 16, vec!["test-board-1", "test-board-3"]),
+        ("", 16, vec!["test-board-1", "test-board-3"]),
+    ] {
+        world.fragment("60-tags", &format!("[pacman]\ntags = \"{tags}\"\n"));
+        world.ota(&["check"]).expect(newest);
+        assert_eq!(offered(), expected, "{tags}");
+    }
+    // One that has expired is the trouble of those who read it.
+    let mut expired = step.clone();
+    expired["version"] = json!(3);
+    expired["expired"] = json!("devel");
+    python::run("sign.py", &[&world.path("ota/repo"), &world.path("signer"), &expired.to_string()]);
+    world.ota(&["check"]).expect(12).says("devel.json: a date after");
+    world.fragment("60-tags", "[pacman]\ntags = main\n");
+    world.ota(&["check"]).expect(0);
 }
 
 #[test]

@@ -83,6 +83,29 @@ fn python_tuf_follows_every_change() {
     assert_eq!(client.refresh("state").unwrap()["targets"]["board-1"], Value::Null);
 }
 
+#[test]
+fn python_tuf_finds_targets_through_the_roles_of_tags() {
+    let workshop = Workshop::new("delegated");
+    let commit = workshop.published("");
+    workshop.ok("tags ota --delegated --path main=board-*");
+    let server = workshop.serve("");
+    let client = Client::new(&workshop, &server);
+    let target = |found: &Value, name: &str| found["targets"][name]["hashes"]["sha256"].clone();
+    let found = client.refresh("state").unwrap();
+    assert_eq!((target(&found, "board-1"), &found["targets"]["board-2"]), (json!(commit), &Value::Null));
+    // A second tag, and keys that change.
+    let second = workshop.commit("two");
+    workshop.ok(
+        "target add ota --ostree-repo src --ref main --name board --version 2 --hardware-id hw --tag test+1",
+    );
+    for step in ["refresh ota --all", "rotate ota targets --remove-old", "target remove ota board-1"] {
+        let found = client.refresh("state").unwrap();
+        assert_eq!((target(&found, "board-1"), target(&found, "board-2")), (json!(commit), json!(second)));
+        workshop.ok(step);
+    }
+    assert_eq!(client.refresh("state").unwrap()["targets"]["board-1"], Value::Null);
+}
+
 /// The moment in a rotation when all but the new root is in place, or a crash that ended there.
 #[test]
 fn in_a_rotation_the_old_root_is_still_served() {

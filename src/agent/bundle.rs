@@ -137,8 +137,26 @@ pub struct BundleMetadata(PathBuf);
 
 impl Fetch for BundleMetadata {
     fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
-        Ok(read(&self.0.join(&request.path), request.limit)?.map_or(Fetched::Absent, Fetched::Body))
+        // A server takes the quotes off, so the files that it publishes have none.
+        let path = unquoted(&request.path).unwrap_or_else(|| request.path.clone());
+        Ok(read(&self.0.join(path), request.limit)?.map_or(Fetched::Absent, Fetched::Body))
     }
+}
+
+/// A path without its percent-quotes; nothing if a quoted byte would lead elsewhere.
+fn unquoted(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let byte = u8::from_str_radix(part.get(..2)?, 16).ok()?;
+        if matches!(byte, b'/' | 0) {
+            return None;
+        }
+        bytes.push(byte);
+        bytes.extend(part.get(2..)?.bytes());
+    }
+    let path = String::from_utf8(bytes).ok()?;
+    path.split('/').all(|part| part != "..").then_some(path)
 }
 
 fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, String> {
@@ -251,6 +269,23 @@ mod tests {
             assert!(matches!(seen(&stranger, &repo), Err(BundleError::Refused { .. })));
             let empty = bundle("empty", &repo, &repo.signers["targets"], &[1, 3]);
             assert!(matches!(seen(&empty, &repo), Err(BundleError::NoContent { .. })));
+        }
+    }
+
+    #[test]
+    fn names_of_files_have_no_quotes_and_stay_inside() {
+        for (quoted, plain) in [
+            ("7.targets.json", Some("7.targets.json")),
+            ("delegations/tag-a%2Bb.json", Some("delegations/tag-a+b.json")),
+            ("%C3%A9.json", Some("é.json")),
+            ("..%2Fx.json", None),
+            ("%2E%2E/x.json", None),
+            ("a%00.json", None),
+            ("a%2", None),
+            ("a%zz", None),
+            ("%FF.json", None),
+        ] {
+            assert_eq!(unquoted(quoted).as_deref(), plain, "{quoted}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::gateway::{ClientIdentity, Http, HttpSettings};
 use crate::tuf::TrustedMetadata;
 
-/// Larger targets roles are read and verified again rather than kept.
+/// Targets roles that are larger together are read and verified again rather than kept.
 const MOST_KEPT: usize = 1024 * 1024;
 
 /// Which file this is: another one has another number, time or length.
@@ -58,16 +58,19 @@ impl Memory {
 
     /// Keeps what agrees with the files now.
     pub fn keep(&self, folder: &Path, trusted: TrustedMetadata) {
-        let size = trusted.top_targets().map_or(0, |targets| targets.bytes.len());
-        if size <= MOST_KEPT {
+        if trusted.tagged_bytes() <= MOST_KEPT {
             *self.trusted.borrow_mut() = Some((stamps_of(folder), trusted));
         }
     }
 }
 
+/// Every role that is stored there, in the order of their names.
 fn stamps_of(folder: &Path) -> Vec<Stamp> {
-    let roles = ["root.json", "timestamp.json", "snapshot.json", "targets.json"];
-    roles.iter().map(|name| stamp(&PathBuf::from(folder).join(name))).collect()
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut roles: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    roles.sort();
+    roles.iter().map(|path| stamp(path)).collect()
 }
 
 fn stamp(path: &Path) -> Stamp {

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::store::StoreError;
 use crate::tuf::{
-    Change, Limits, Profile, Rejection, Request, Search, Step, TargetInfo, Time, TrustedMetadata,
+    Change, Limits, Profile, Rejection, Request, Search, Step, TOP, TargetInfo, Time, TrustedMetadata,
     listed_name, stored_name,
 };
 
@@ -126,6 +126,24 @@ pub fn restore(
         trusted.update_targets(bytes, now)?;
     }
     Ok(trusted.check(now)?)
+}
+
+/// Takes back the stored delegated roles of these tags, after [`restore`]. Gives the first one that is not stored, if
+/// any: the device was given a tag since it asked last.
+pub fn restore_tagged(
+    trusted: &mut TrustedMetadata,
+    persist: &mut dyn Persist,
+    tags: &[String],
+    now: Time,
+) -> Result<Option<String>, RefreshError> {
+    let mut missing = None;
+    for role in trusted.tagged_roles(tags)? {
+        match persist.read(&stored_name(&role))? {
+            Some(bytes) => trusted.update_delegated(TOP, &role, bytes, now)?,
+            None => missing = missing.or(Some(role)),
+        }
+    }
+    Ok(missing)
 }
 
 /// One run of the workflow over one repository. The time is fixed at its start (5.1).
@@ -249,13 +267,26 @@ impl<'r> Refresh<'r> {
         document.map_or(Ok(false), |document| store(self.persist, "targets.json", &document.bytes))
     }
 
-    fn update_delegated(&mut self, role: &str, delegator: &str) -> Result<(), RefreshError> {
+    /// Brings the delegated roles of these tags up to date, of all tags if none is given, after [`Self::refresh`]. Gives
+    /// whether any of them is new.
+    pub fn update_tagged(&mut self, tags: &[String]) -> Result<bool, RefreshError> {
+        let mut changed = false;
+        for role in self.trusted.tagged_roles(tags)? {
+            if !self.trusted.delegated_is_current(TOP, &role, self.now) {
+                changed |= self.update_delegated(&role, TOP)?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Gives whether the role had to be fetched.
+    fn update_delegated(&mut self, role: &str, delegator: &str) -> Result<bool, RefreshError> {
         // 5.6.7: a role that the snapshot does not list is not asked for.
         let request = self.trusted.delegated_request(role)?;
         let name = stored_name(role);
         if let Some(bytes) = self.persist.read(&name)? {
             match self.trusted.update_delegated(delegator, role, bytes, self.now) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(false),
                 // It came in this run already, so it would come again as it is.
                 Err(rejection) if self.requested.contains(&request.path) => return Err(rejection.into()),
                 Err(rejection) => log::debug!("the stored {rejection}"),
@@ -266,7 +297,7 @@ impl<'r> Refresh<'r> {
         let document = self.trusted.targets_role(role);
         document.map_or(Ok(()), |document| self.persist.write(&name, &document.bytes))?;
         log::debug!("{} is trusted for {delegator}", listed_name(role));
-        Ok(())
+        Ok(true)
     }
 
     fn get_body(&mut self, request: Request) -> Result<Vec<u8>, RefreshError> {

@@ -7,7 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::AgentError;
 use super::bundle::Bundle;
 use super::memory::Memory;
-use super::refresh::{Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, load, restore};
+use super::refresh::{
+    Fetch, FetchError, Fetched, Persist, Refresh, RefreshError, load, restore, restore_tagged,
+};
 use super::roots::start;
 use crate::cli::exit;
 use crate::config::{Metadata, Settings};
@@ -29,12 +31,14 @@ pub fn refresh(
     let kept = memory.take(&folder.0);
     let mut trusted = start(settings, &mut folder, kept, profile(settings), Limits::default())?;
     let root = trusted.root().role.header.version;
-    let changes = Refresh::new(&mut trusted, fetch, &mut folder, Time(now)).refresh()?;
+    let mut run = Refresh::new(&mut trusted, fetch, &mut folder, Time(now));
+    let changes = run.refresh()?;
+    let tagged = run.update_tagged(&settings.tags)?;
     if changes.timestamp {
         mark_taken(settings, now);
     }
-    let news = (changes.targets || changes.roots > 0).then(|| versions(&trusted, root));
-    let offered = targets(&trusted);
+    let news = (changes.targets || tagged || changes.roots > 0).then(|| versions(&trusted, root));
+    let offered = targets(settings, &trusted, Time(now));
     memory.keep(&folder.0, trusted);
     Ok((offered, news))
 }
@@ -62,7 +66,10 @@ pub fn stored(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> 
     }
     let mut trusted = load(&mut folder, profile(settings), Limits::default())?;
     restore(&mut trusted, &mut folder, Time(now))?;
-    Ok(targets(&trusted))
+    match restore_tagged(&mut trusted, &mut folder, &settings.tags, Time(now))? {
+        Some(_) => Err(AgentError::NotChecked),
+        None => Ok(targets(settings, &trusted, Time(now))),
+    }
 }
 
 /// What the stored metadata says, expired or not: its Targets, and each role's version and expiry. For a person.
@@ -73,6 +80,7 @@ pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(&'static str, u64, Ti
     };
     // What is damaged is not shown; that it is damaged is said where it is used.
     let _ = restore(&mut trusted, &mut folder, Time(0));
+    let _ = restore_tagged(&mut trusted, &mut folder, &settings.tags, Time(0));
     let roles = [
         ("root", Some(trusted.root().role.header)),
         ("timestamp", trusted.timestamp().map(|d| d.role.header)),
@@ -80,7 +88,7 @@ pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(&'static str, u64, Ti
         ("targets", trusted.top_targets().map(|d| d.role.header)),
     ];
     let roles = roles.into_iter().filter_map(|(name, header)| header.map(|h| (name, h.version, h.expires)));
-    (targets(&trusted), roles.collect())
+    (targets(settings, &trusted, Time(0)), roles.collect())
 }
 
 /// Those of the Targets that an offline update is for and has the content of, by the keys of the trusted root.
@@ -100,7 +108,7 @@ pub fn names(settings: &Settings, memory: &Memory) -> Vec<Target> {
     let mut folder = Folder::of(settings);
     let trusted = memory.take(&folder.0).map_or_else(|| restored(settings, &mut folder), Ok);
     let Ok(trusted) = trusted else { return Vec::new() };
-    let names = targets(&trusted);
+    let names = targets(settings, &trusted, Time(0));
     memory.keep(&folder.0, trusted);
     names
 }
@@ -108,6 +116,8 @@ pub fn names(settings: &Settings, memory: &Memory) -> Vec<Target> {
 fn restored(settings: &Settings, folder: &mut Folder) -> Result<TrustedMetadata, RefreshError> {
     let mut trusted = load(folder, profile(settings), Limits::default())?;
     restore(&mut trusted, folder, Time(0))?;
+    // Names are a help: those of the top-level role are better than none.
+    let _ = restore_tagged(&mut trusted, folder, &settings.tags, Time(0));
     Ok(trusted)
 }
 
@@ -145,11 +155,18 @@ fn profile(settings: &Settings) -> Profile {
     }
 }
 
-fn targets(trusted: &TrustedMetadata) -> Vec<Target> {
-    let read = |(name, t): (&str, &TargetInfo)| {
+/// The Targets of the top-level role, and those of the tags' roles that have a tag of their role.
+fn targets(settings: &Settings, trusted: &TrustedMetadata, now: Time) -> Vec<Target> {
+    let read = |name: &str, t: &TargetInfo| {
         Target::from_entry(name, t.hashes.sha256_hex().as_deref(), t.custom.as_deref())
     };
-    trusted.targets().filter_map(read).collect()
+    let mut targets: Vec<Target> = trusted.targets().filter_map(|(name, t)| read(name, t)).collect();
+    for (delegation, name, info) in trusted.tagged_targets(&settings.tags, now) {
+        let target = read(name, info);
+        // Who signs for one tag does not publish under another.
+        targets.extend(target.filter(|t| t.tags.iter().any(|tag| delegation.tags.contains(tag))));
+    }
+    targets
 }
 
 /// `<state>/trust`: each role as the bytes that came.

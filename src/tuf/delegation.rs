@@ -30,6 +30,8 @@ pub struct Delegation {
     pub signers: Signers,
     /// Whether nobody after it may speak about a Target that it matches.
     pub terminating: bool,
+    /// The tags whose Targets the role lists. Not of the specification: `custom.tags` of the delegation.
+    pub tags: Vec<String>,
     scope: Scope,
 }
 
@@ -65,6 +67,13 @@ struct DelegationWire {
     terminating: bool,
     paths: Option<Vec<String>>,
     path_hash_prefixes: Option<Vec<String>>,
+    custom: Option<Box<RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Custom {
+    #[serde(default)]
+    tags: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +130,15 @@ impl Delegations {
         matches
     }
 
+    /// Whether a role of the list may say what a Target is: it matches, and no terminating one before it does.
+    pub fn speaks_for(&self, role: &str, target: &str) -> bool {
+        let mut matching =
+            self.roles.iter().filter(|delegation| delegation.scope.matches(target, self.rules));
+        matching
+            .find(|delegation| delegation.terminating || delegation.name == role)
+            .is_some_and(|d| d.name == role)
+    }
+
     /// Who signs for a delegated role.
     pub fn signers(&self, role: &str) -> Option<&Signers> {
         let listed = self.roles.iter().find(|delegation| delegation.name == role);
@@ -146,7 +164,10 @@ impl Delegation {
         };
         let keys = RoleWire { keyids: wire.keyids, threshold: wire.threshold };
         let signers = ring.signers(&wire.name, &keys, limits)?;
-        Ok(Delegation { name: wire.name, signers, terminating: wire.terminating, scope })
+        // Anybody may use the field for anything: what is not ours is no tag.
+        let custom = wire.custom.and_then(|custom| serde_json::from_str::<Custom>(custom.get()).ok());
+        let tags = custom.unwrap_or_default().tags;
+        Ok(Delegation { name: wire.name, signers, terminating: wire.terminating, tags, scope })
     }
 
     fn as_match(&self) -> Match<'_> {

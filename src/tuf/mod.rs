@@ -19,6 +19,7 @@ mod profile;
 mod requests;
 mod roles;
 mod search;
+mod tagged;
 mod trusted;
 
 pub use delegation::{Delegation, Delegations, Match};
@@ -32,6 +33,7 @@ pub use requests::Request;
 pub(crate) use roles::Role;
 pub use roles::{Header, MetaFile, Root, Snapshot, TargetInfo, Targets, Timestamp};
 pub use search::{Search, Step};
+pub use tagged::TOP;
 pub use time::Time;
 pub use trusted::{Change, Document, RootChange, TrustedMetadata};
 

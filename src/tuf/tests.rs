@@ -3,6 +3,7 @@
 mod delegations;
 mod documents;
 mod signatures;
+mod tagged;
 mod workflow;
 
 use super::{Reason, Rejection};

@@ -5,7 +5,7 @@ sign.py REPO KEYS STEP
 REPO gets the metadata with consistent snapshots; KEYS keeps the private keys from step to step. STEP is a JSON
 object: version (of timestamp, snapshot and targets), targets ({name: {"commit", "custom"}}), and optionally root
 (version of a new root, with new keys for the roles in `rotate`), expired (a role), unsigned (a role that gets too few
-signatures).
+signatures), delegated ({role: {"tags", "paths", "targets"}}, roles by tag in this order).
 """
 
 import json
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Delegations, Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 GENERATE = {
@@ -83,19 +83,36 @@ def write_root(repo: Path, keys: Keys, state: dict, step: dict) -> None:
 def write_roles(repo: Path, keys: Keys, state: dict, step: dict) -> None:
     version = step["version"]
     targets = Targets(version=version, expires=expires(step, "targets"))
-    for name, target in step["targets"].items():
-        targets.targets[name] = TargetFile(0, {"sha256": target["commit"]}, name, {"custom": target["custom"]})
+    fill(targets, step["targets"])
+    snapshot = Snapshot(version=version, expires=expires(step, "snapshot"))
+    for name, delegated in step.get("delegated", {}).items():
+        signer = keys.signer(name, "ecdsa")
+        if targets.delegations is None:
+            targets.delegations = Delegations({}, roles={})
+        more = {"custom": {"tags": delegated["tags"]}}
+        targets.delegations.roles[name] = DelegatedRole(
+            name, [], 1, False, paths=delegated["paths"], unrecognized_fields=more
+        )
+        targets.add_key(signer.public_key, name)
+        role = Targets(version=version, expires=expires(step, name))
+        fill(role, delegated["targets"])
+        length = write(repo / f"{version}.{name}.json", Metadata(role), [signer], step, name)
+        snapshot.meta[f"{name}.json"] = MetaFile(version, length)
 
     def signers(role: str) -> list[CryptoSigner]:
         return keys.signers(role, state["generations"][role])
 
     length = write(repo / f"{version}.targets.json", Metadata(targets), signers("targets"), step, "targets")
-    snapshot = Snapshot(version=version, expires=expires(step, "snapshot"))
     snapshot.meta["targets.json"] = MetaFile(version, length)
     write(repo / f"{version}.snapshot.json", Metadata(snapshot), signers("snapshot"), step, "snapshot")
     timestamp = Timestamp(version=version, expires=expires(step, "timestamp"))
     timestamp.snapshot_meta = MetaFile(version)
     write(repo / "timestamp.json", Metadata(timestamp), signers("timestamp"), step, "timestamp")
+
+
+def fill(role: Targets, targets: dict) -> None:
+    for name, target in targets.items():
+        role.targets[name] = TargetFile(0, {"sha256": target["commit"]}, name, {"custom": target["custom"]})
 
 
 def write(path: Path, metadata: Metadata, signers: list, step: dict, role: str) -> int:

@@ -449,6 +449,77 @@ fn delegated_roles_come_lazily_once_and_are_kept() {
 }
 
 #[test]
+fn the_roles_of_tags_come_once_and_only_when_they_change() {
+    for profile in PROFILES {
+        let mut world = World::new(profile);
+        for (index, (name, tag)) in [("a", "x"), ("b", "y")].into_iter().enumerate() {
+            world.repo.delegate("targets", name, &["*"], false);
+            world.repo.role("targets")["delegations"]["roles"][index]["custom"] = json!({"tags": [tag]});
+        }
+        world.repo.update(&["targets"]);
+        world.serve();
+        let mut tagged = |repo: &dyn Fn(&mut Repo), tags: &[&str]| {
+            repo(&mut world.repo);
+            world.serve();
+            world.server.log.clear();
+            world.disk.log.clear();
+            let tags: Vec<String> = tags.iter().map(|tag| tag.to_string()).collect();
+            let mut trusted = load(&mut world.disk, profile, Limits::default()).unwrap();
+            let mut run = Refresh::new(&mut trusted, &mut world.server, &mut world.disk, NOW);
+            run.refresh().unwrap();
+            let done = run.update_tagged(&tags);
+            let asked: Vec<String> = world
+                .server
+                .log
+                .iter()
+                .filter(|path| path.ends_with("a.json") || path.ends_with("b.json"))
+                .cloned()
+                .collect();
+            (done.map_err(|e| e.to_string()), asked.len(), world.writes())
+        };
+        let all = "+timestamp.json +snapshot.json +targets.json +a.json";
+        assert_eq!(tagged(&|_| (), &["x"]), (Ok(true), 1, all.into()));
+        assert_eq!(tagged(&|_| (), &["x"]), (Ok(false), 0, String::new()));
+        assert_eq!(tagged(&|_| (), &[]), (Ok(true), 1, "+b.json".into()));
+        let snapshot = "+timestamp.json +snapshot.json";
+        assert_eq!(tagged(&|repo| repo.update(&["b"]), &["x"]), (Ok(false), 0, snapshot.into()));
+        assert_eq!(tagged(&|repo| repo.update(&["a"]), &["x"]), (Ok(true), 1, format!("{snapshot} +a.json")));
+        // Refused: what is stored stays.
+        let expired = |repo: &mut Repo| {
+            repo.role("a")["expires"] = json!(BEFORE);
+            repo.update(&["a"]);
+        };
+        let (refused, asked, writes) = tagged(&expired, &["x"]);
+        assert!(refused.unwrap_err().starts_with("a.json: a date after"));
+        assert_eq!((asked, writes.as_str()), (1, snapshot));
+    }
+}
+
+#[test]
+fn the_roles_of_tags_are_restored_without_a_network() {
+    let mut world = World::new(Profile::Tuf);
+    world.repo.delegate("targets", "a", &["*"], false);
+    world.repo.role("targets")["delegations"]["roles"][0]["custom"] = json!({"tags": ["x"]});
+    world.repo.add_target("a", "t", b"");
+    world.repo.update(&["targets"]);
+    world.serve();
+    world.run().unwrap();
+    let again = |disk: &mut Disk| {
+        let mut trusted = load(disk, Profile::Tuf, Limits::default()).unwrap();
+        restore(&mut trusted, disk, NOW).unwrap();
+        let missing = restore_tagged(&mut trusted, disk, &["x".into()], NOW);
+        missing.map(|missing| (missing, trusted.tagged_targets(&[], NOW).len())).map_err(|e| e.to_string())
+    };
+    assert_eq!(again(&mut world.disk), Ok((Some("a".into()), 0)));
+    let good = world.repo.file("a");
+    world.disk.files.insert("a.json".into(), good.clone());
+    assert_eq!(again(&mut world.disk), Ok((None, 1)));
+    let other = String::from_utf8(good).unwrap().replace("\"t\"", "\"u\"");
+    world.disk.files.insert("a.json".into(), other.into_bytes());
+    assert!(again(&mut world.disk).unwrap_err().starts_with("a.json: "));
+}
+
+#[test]
 fn a_role_that_fails_for_another_delegator_is_not_asked_for_twice() {
     let mut world = World::new(Profile::Tuf);
     world.repo.delegate("targets", "A", &["a/*"], false);

@@ -223,11 +223,14 @@ impl Director {
         let head = |role| Head::new(Profile::Ats, role);
         let listing = |role| Listing { head: head(role), meta: BTreeMap::new(), other: Map::new() };
         let none = Targets { head: head(Role::Targets), targets: BTreeMap::new(), other: Map::new() };
+        let top: Targets = stored(&folder.join("targets.json"))?.unwrap_or(none);
         Ok(Published {
             root: self.root.clone(),
             timestamp: stored(&folder.join("timestamp.json"))?.unwrap_or_else(|| listing(Role::Timestamp)),
             snapshot: stored(&folder.join("snapshot.json"))?.unwrap_or_else(|| listing(Role::Snapshot)),
-            targets: stored(&folder.join("targets.json"))?.unwrap_or(none),
+            targets: top.clone(),
+            top,
+            roles: Vec::new(),
         })
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::metadata::Role;
-
 /// Why a command stopped.
 #[derive(Debug)]
 pub enum Error {
@@ -28,9 +26,9 @@ pub enum Error {
     /// A private key cannot be read or used.
     Key { path: PathBuf, detail: String },
     /// Too few keys of a role are at hand to reach its threshold.
-    MissingKeys { role: Role, threshold: u64, found: usize, folder: PathBuf },
+    MissingKeys { role: String, threshold: u64, found: usize, folder: PathBuf },
     /// All else was refreshed, but a role expires soon and its keys are elsewhere.
-    Overdue { role: Role, expires: String },
+    Overdue { role: String, expires: String },
     /// A value has no canonical form.
     Canonical { detail: String },
     /// A Target of that name is published with other content.

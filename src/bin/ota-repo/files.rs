@@ -32,6 +32,9 @@ pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// Removes what a crash left of [`replace`] in a folder.
 pub fn sweep(folder: &Path) -> Result<(), Error> {
+    if !folder.exists() {
+        return Ok(());
+    }
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();

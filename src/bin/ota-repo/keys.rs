@@ -1,5 +1,6 @@
 //! Signing keys: made, read from PEM, and used. One file a key, mode 0600, in the private folder.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::files;
-use crate::metadata::{KeyValue, PublicKey, Role, RoleKeys, Signature, canonical, sha256_hex, to_value};
+use crate::metadata::{KeyValue, PublicKey, RoleKeys, Signature, canonical, sha256_hex, to_value};
 
 /// How a user makes an RSA key: nothing that this tool links makes one.
 pub const MAKE_RSA: &str = "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out root-rsa.pem";
@@ -56,7 +57,7 @@ impl Key {
     }
 
     /// Keeps the key in a folder, named after its role and id.
-    pub fn save(&mut self, folder: &Path, role: Role, profile: Profile) -> Result<(), Error> {
+    pub fn save(&mut self, folder: &Path, role: impl Display, profile: Profile) -> Result<(), Error> {
         let id = self.id(profile)?;
         let path = folder.join(format!("{role}-{}.pem", &id[..8]));
         match fs::read_to_string(&path) {
@@ -194,11 +195,11 @@ impl Keyring {
     }
 
     /// The keys at hand that sign for a role, at least as many as its threshold asks for.
-    pub fn signers(&self, role: Role, keys: &RoleKeys) -> Result<Vec<&Key>, Error> {
+    pub fn signers(&self, role: impl Display, keys: &RoleKeys) -> Result<Vec<&Key>, Error> {
         let found: Vec<_> = keys.keyids.iter().filter_map(|id| self.get(id)).collect();
         if (found.len() as u64) < keys.threshold {
             return Err(Error::MissingKeys {
-                role,
+                role: role.to_string(),
                 threshold: keys.threshold,
                 found: found.len(),
                 folder: self.folder.clone(),

@@ -6,6 +6,7 @@
 
 mod apps;
 mod cli;
+mod delegated;
 mod device;
 mod director;
 mod error;

@@ -137,7 +137,7 @@ pub struct KeyValue {
 }
 
 /// Which keys sign a role, and how many must.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleKeys {
     pub keyids: Vec<String>,
     pub threshold: u64,

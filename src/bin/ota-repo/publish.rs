@@ -4,7 +4,7 @@
 //! into place after all that it refers to. With plain names (ATS profile) three files change at once, so a complete
 //! copy of the folder is made and exchanged with the old one in a single rename.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -14,10 +14,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use serde_json::Map;
 
+use crate::delegated::{self, Wishes};
 use crate::error::Error;
 use crate::files;
 use crate::keys::{Key, Keyring};
-use crate::metadata::{Head, Listing, MetaFile, Role, Root, Targets, sign};
+use crate::metadata::{Head, Listing, MetaFile, Role, RoleKeys, Root, Targets, sign};
 use crate::repository::{Published, Repository, Settings, file_name, metadata_folder};
 use crate::tags;
 use crate::time;
@@ -28,8 +29,12 @@ use crate::verify;
 pub struct Change {
     /// A new root, its version already counted up.
     pub root: Option<Root>,
-    /// New content of the targets role.
+    /// All Targets as they are to be.
     pub targets: Option<Targets>,
+    /// Where Targets are shared out between roles: the roles to sign although nothing in them changed.
+    pub again: BTreeSet<String>,
+    /// What is wanted of single tags' roles.
+    pub wishes: Wishes,
     /// Sign the snapshot although no Target changed.
     pub snapshot: bool,
     /// Sign the timestamp although the snapshot did not change.
@@ -52,15 +57,15 @@ pub type File = (String, Vec<u8>);
 pub fn first(dir: &Path, private: &Path, signing: &Signing, root: &Root) -> Result<(), Error> {
     let profile = signing.settings.profile;
     let listing = |role| Listing { head: Head::new(profile, role), meta: BTreeMap::new(), other: Map::new() };
+    let none =
+        Targets { head: Head::new(profile, Role::Targets), targets: BTreeMap::new(), other: Map::new() };
     let before = Published {
         root: root.clone(),
         timestamp: listing(Role::Timestamp),
         snapshot: listing(Role::Snapshot),
-        targets: Targets {
-            head: Head::new(profile, Role::Targets),
-            targets: BTreeMap::new(),
-            other: Map::new(),
-        },
+        targets: none.clone(),
+        top: none,
+        roles: Vec::new(),
     };
     let change = Change { targets: Some(before.targets.clone()), ..Change::default() };
     let mut files = vec![signing.root(root, root)?];
@@ -108,18 +113,14 @@ impl<'a> Signing<'a> {
     }
 
     /// Targets, snapshot and timestamp, as far as they change, in the order of publication.
-    pub fn others(&self, before: &Published, root: &Root, change: Change) -> Result<Vec<File>, Error> {
+    pub fn others(&self, before: &Published, root: &Root, mut change: Change) -> Result<Vec<File>, Error> {
         let mut files = Vec::new();
         let mut snapshot = before.snapshot.clone();
         let mut timestamp = before.timestamp.clone();
-        let again = change.snapshot || change.targets.is_some();
-        if let Some(mut targets) = change.targets {
-            self.renew(&mut targets.head, before.targets.head.version, Role::Targets);
-            let file = self.signed(Role::Targets, &targets, before, root)?;
-            let meta = MetaFile::of(targets.head.version, &file);
-            snapshot.meta.insert("targets.json".to_string(), meta);
-            files.push((file_name(root.consistent_snapshot, Role::Targets, targets.head.version), file));
+        if let Some(targets) = change.targets.take() {
+            files = self.targets(before, root, targets, &change, &mut snapshot)?;
         }
+        let again = change.snapshot || !files.is_empty();
         if again {
             self.renew(&mut snapshot.head, before.snapshot.head.version, Role::Snapshot);
             let file = self.signed(Role::Snapshot, &snapshot, before, root)?;
@@ -131,6 +132,49 @@ impl<'a> Signing<'a> {
             self.renew(&mut timestamp.head, before.timestamp.head.version, Role::Timestamp);
             let file = self.signed(Role::Timestamp, &timestamp, before, root)?;
             files.push((file_name(root.consistent_snapshot, Role::Timestamp, 0), file));
+        }
+        Ok(files)
+    }
+
+    /// The top-level targets, and the roles of tags as far as they change.
+    fn targets(
+        &self,
+        before: &Published,
+        root: &Root,
+        whole: Targets,
+        change: &Change,
+        snapshot: &mut Listing,
+    ) -> Result<Vec<File>, Error> {
+        let profile = self.settings.profile;
+        let mut files = Vec::new();
+        let shared = self.settings.delegated_tags || !before.roles.is_empty();
+        let by_tag =
+            |keys: &RoleKeys| delegated::share(self, whole.clone(), before, &root.keys, keys, &change.wishes);
+        let keys = root.roles.get(&Role::Targets).cloned().unwrap_or_default();
+        let (mut top, roles) = if shared { by_tag(&keys)? } else { (whole.clone(), Vec::new()) };
+        let same = |role: &str, new: &Targets, old: &Targets| {
+            new.targets == old.targets && new.other == old.other && !change.again.contains(role)
+        };
+        for (delegation, mut role) in roles {
+            let name = &delegation.name;
+            let old = before.roles.iter().find(|(own, _)| own.name == *name);
+            if old.is_some_and(|(own, old)| own.keys == delegation.keys && same(name, &role, old)) {
+                continue;
+            }
+            self.renew(&mut role.head, old.map_or(0, |(_, old)| old.head.version), Role::Targets);
+            let file = sign(profile, &role, &self.keyring.signers(name, &delegation.keys)?)?;
+            let version = role.head.version;
+            snapshot.meta.insert(format!("{name}.json"), MetaFile::of(version, &file));
+            files.push((delegated::file_name(profile, root.consistent_snapshot, name, version), file));
+        }
+        // Devices of all tags read it: only where it has to be new.
+        let kept = shared && before.root.roles.get(&Role::Targets) == Some(&keys);
+        if !kept || !same(Role::Targets.name(), &top, &before.top) {
+            self.renew(&mut top.head, before.top.head.version, Role::Targets);
+            let file = self.signed(Role::Targets, &top, before, root)?;
+            let version = top.head.version;
+            snapshot.meta.insert("targets.json".to_string(), MetaFile::of(version, &file));
+            files.push((file_name(root.consistent_snapshot, Role::Targets, version), file));
         }
         Ok(files)
     }
@@ -177,7 +221,23 @@ fn add_missing<'a>(keys: &mut Vec<&'a Key>, more: Vec<&'a Key>) {
 /// Puts files into a folder, each whole, in this order.
 pub fn write_in_order(folder: &Path, files: &[File]) -> Result<(), Error> {
     for (name, bytes) in files {
-        files::replace(&folder.join(name), bytes, files::PUBLIC)?;
+        let path = folder.join(name);
+        files::create_folder(path.parent().unwrap_or(folder))?;
+        files::replace(&path, bytes, files::PUBLIC)?;
+    }
+    Ok(())
+}
+
+fn link_all(folder: &Path, copy: &Path) -> Result<(), Error> {
+    files::create_folder(copy)?;
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let (path, copy) = (entry.path(), copy.join(entry.file_name()));
+        if path.is_dir() {
+            link_all(&path, &copy)?;
+        } else {
+            fs::hard_link(&path, &copy).map_err(Error::io("link", &copy))?;
+        }
     }
     Ok(())
 }
@@ -188,12 +248,7 @@ pub fn write_by_exchange(dir: &Path, folder: &Path, files: &[File]) -> Result<()
     if next.exists() {
         fs::remove_dir_all(&next).map_err(Error::io("remove", &next))?;
     }
-    files::create_folder(&next)?;
-    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        let copy = next.join(entry.file_name());
-        fs::hard_link(entry.path(), &copy).map_err(Error::io("link", &copy))?;
-    }
+    link_all(folder, &next)?;
     write_in_order(&next, files)?;
     match renameat_with(CWD, &next, CWD, folder, RenameFlags::EXCHANGE) {
         Ok(()) => files::sync_folder(dir)?,

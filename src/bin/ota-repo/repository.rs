@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::delegated::{self, Delegation};
 use crate::error::Error;
 use crate::files;
 use crate::keys::Keyring;
@@ -28,12 +29,15 @@ pub struct Settings {
     pub profile: Profile,
     /// Lifetime of each role in seconds.
     pub expires: BTreeMap<Role, u64>,
+    /// Targets are listed by one delegated role for each tag.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delegated_tags: bool,
 }
 
 impl Settings {
     /// Settings of a new repository.
     pub fn new(profile: Profile, expires: BTreeMap<Role, u64>) -> Self {
-        Self { version: SETTINGS_VERSION, profile, expires }
+        Self { version: SETTINGS_VERSION, profile, expires, delegated_tags: false }
     }
 
     /// Keeps the settings in the private folder.
@@ -83,7 +87,9 @@ impl Repository {
         let lock = lock(dir)?;
         let private = private_folders(dir, keys)?;
         let settings = Settings::load(&private[0])?;
-        files::sweep(&metadata_folder(dir))?;
+        for folder in [metadata_folder(dir), metadata_folder(dir).join("delegations")] {
+            files::sweep(&folder)?;
+        }
         files::sweep(&private[0])?;
         Ok(Self { dir: dir.to_path_buf(), settings, private, _lock: lock })
     }
@@ -91,11 +97,20 @@ impl Repository {
     /// What is published, after a check that it is what was signed.
     pub fn published(&self) -> Result<Published, Error> {
         let trusted = verify(&self.dir, &self.private[0], self.settings.profile)?;
+        let top: Targets = parse(&self.dir, &trusted.targets)?;
+        let mut roles = Vec::new();
+        for delegation in delegated::roles(&top)? {
+            if let Some(bytes) = trusted.roles.get(&delegation.name) {
+                roles.push((delegation, parse(&self.dir, bytes)?));
+            }
+        }
         Ok(Published {
             root: parse(&self.dir, &trusted.root)?,
             timestamp: parse(&self.dir, &trusted.timestamp)?,
             snapshot: parse(&self.dir, &trusted.snapshot)?,
-            targets: parse(&self.dir, &trusted.targets)?,
+            targets: delegated::together(&top, &roles),
+            top,
+            roles,
         })
     }
 
@@ -111,7 +126,12 @@ pub struct Published {
     pub root: Root,
     pub timestamp: Listing,
     pub snapshot: Listing,
+    /// All Targets, with the head of the top-level role.
     pub targets: Targets,
+    /// The top-level role as it is.
+    pub top: Targets,
+    /// The roles of tags, in order.
+    pub roles: Vec<(Delegation, Targets)>,
 }
 
 impl Published {
@@ -126,8 +146,16 @@ impl Published {
         let snapshot_version = listed(&folder, &timestamp, Role::Snapshot)?;
         let snapshot: Listing = signed(&name(Role::Snapshot, snapshot_version))?;
         let targets_version = listed(&folder, &snapshot, Role::Targets)?;
-        let targets: Targets = signed(&name(Role::Targets, targets_version))?;
-        Ok(Self { root, timestamp, snapshot, targets })
+        let top: Targets = signed(&name(Role::Targets, targets_version))?;
+        let profile = if root.head.type_name == "root" { Profile::Tuf } else { Profile::Ats };
+        let mut roles = Vec::new();
+        for delegation in delegated::roles(&top)? {
+            let version = listed(&folder, &snapshot, &delegation.name)?;
+            let name = delegated::file_name(profile, root.consistent_snapshot, &delegation.name, version);
+            let role = signed(&folder.join(name))?;
+            roles.push((delegation, role));
+        }
+        Ok(Self { root, timestamp, snapshot, targets: delegated::together(&top, &roles), top, roles })
     }
 }
 
@@ -187,7 +215,7 @@ pub fn newest_root(folder: &Path) -> Result<Option<u64>, Error> {
     Ok(newest)
 }
 
-fn listed(folder: &Path, listing: &Listing, role: Role) -> Result<u64, Error> {
+fn listed(folder: &Path, listing: &Listing, role: impl std::fmt::Display) -> Result<u64, Error> {
     let name = format!("{role}.json");
     listing.meta.get(&name).map(|meta| meta.version).ok_or_else(|| {
         let lister = folder.join(format!("{}.json", listing.head.type_name.to_lowercase()));

@@ -54,6 +54,7 @@ pub fn rotate(dir: &Path, keys: &[PathBuf], rotation: &Rotation) -> Result<Rotat
         targets: (rotation.role == Role::Targets).then(|| published.targets.clone()),
         snapshot: rotation.role == Role::Snapshot,
         timestamp: rotation.role == Role::Timestamp,
+        ..Change::default()
     };
     let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
     publish(&repository, &signing, &published, change)?;

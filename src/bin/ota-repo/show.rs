@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::delegated::Delegation;
 use crate::error::Error;
-use crate::metadata::{Head, Role, RoleKeys};
+use crate::metadata::{Head, Role, RoleKeys, Targets};
 use crate::repository::{Published, Repository};
 use crate::time;
 
@@ -19,13 +20,24 @@ pub fn summary(dir: &Path, now: u64) -> Result<Value, Error> {
         (Role::Timestamp, &published.timestamp.head),
     ]
     .into_iter()
-    .map(|(role, head)| (role.name().to_string(), role_summary(&published, role, head, now)))
+    .map(|(role, head)| {
+        let keys = published.root.roles.get(&role).cloned().unwrap_or_default();
+        (role.name().to_string(), role_summary(&keys, head, now))
+    })
     .collect();
+    let of_tag = |(own, role): &(Delegation, Targets)| {
+        let mut summary = role_summary(&own.keys, &role.head, now);
+        summary["name"] = json!(own.name);
+        summary["tags"] = own.tags().collect();
+        summary["targets"] = json!(role.targets.len());
+        summary
+    };
     Ok(json!({
         "dir": dir,
         "profile": if published.root.head.type_name == "root" { "tuf" } else { "ats" },
         "consistent_snapshot": published.root.consistent_snapshot,
         "roles": roles,
+        "tags": published.roles.iter().map(of_tag).collect::<Vec<_>>(),
         "targets": published.targets.targets.len(),
     }))
 }
@@ -38,8 +50,9 @@ pub fn text(summary: &Value) -> String {
         summary["targets"],
         if summary["consistent_snapshot"] == true { "versioned names" } else { "plain names" }
     );
-    for role in Role::ALL {
-        let own = &summary["roles"][role.name()];
+    let all = Role::ALL.iter().map(|role| (role.name(), &summary["roles"][role.name()]));
+    let of_tags = summary["tags"].as_array().into_iter().flatten();
+    for (name, own) in all.chain(of_tags.map(|own| (own["name"].as_str().unwrap_or_default(), own))) {
         let state = match own["expires_in"].as_i64() {
             Some(left) if left < 0 => "EXPIRED".to_string(),
             Some(left) => format!("{} left", span(left.unsigned_abs())),
@@ -47,7 +60,7 @@ pub fn text(summary: &Value) -> String {
         };
         out.push_str(&format!(
             "{:<9}  version {:<4}  expires {}  {state}; {} of {} keys sign\n",
-            role.name(),
+            name,
             own["version"],
             own["expires"].as_str().unwrap_or("?"),
             own["threshold"],
@@ -75,13 +88,14 @@ pub fn keys(dir: &Path, private: &[PathBuf]) -> Result<Vec<Value>, Error> {
         }));
     }
     for (id, key) in keyring.iter().filter(|(id, _)| !published.root.keys.contains_key(*id)) {
-        list.push(json!({"keyid": id, "type": key.kind(), "roles": [], "file": key.path}));
+        let of_tags = published.roles.iter().filter(|(own, _)| own.keys.keyids.iter().any(|k| k == id));
+        let roles: Vec<_> = of_tags.map(|(own, _)| &own.name).collect();
+        list.push(json!({"keyid": id, "type": key.kind(), "roles": roles, "file": key.path}));
     }
     Ok(list)
 }
 
-fn role_summary(published: &Published, role: Role, head: &Head, now: u64) -> Value {
-    let keys = published.root.roles.get(&role).cloned().unwrap_or_default();
+fn role_summary(keys: &RoleKeys, head: &Head, now: u64) -> Value {
     let left = time::parse(&head.expires).map(|expires| expires as i64 - now as i64);
     json!({
         "version": head.version,

@@ -4,10 +4,12 @@
 //! have their Target signed by the next `refresh`. The private folder remembers the root and the timestamp that were
 //! published last, and what is published must follow from them by the rules that devices use.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rust_ota::tuf::{Limits, Profile, Rejection, Time, TrustedMetadata};
+use rust_ota::tuf::{Limits, Profile, Rejection, TOP, Time, TrustedMetadata, listed_name};
 
+use crate::delegated;
 use crate::error::Error;
 use crate::files;
 use crate::metadata::Role;
@@ -25,6 +27,8 @@ pub struct Trusted {
     pub timestamp: Vec<u8>,
     pub snapshot: Vec<u8>,
     pub targets: Vec<u8>,
+    /// The roles of tags by name.
+    pub roles: BTreeMap<String, Vec<u8>>,
 }
 
 /// Checks the published set; keeps the newest root in the private folder.
@@ -33,7 +37,8 @@ pub fn verify(dir: &Path, private: &Path, profile: Profile) -> Result<Trusted, E
     let rejected = |file: PathBuf| move |rejection: Rejection| untrusted(&file, &rejection);
     let pinned = private.join(ROOT);
     // No server sends these files, so their size is no danger.
-    let limits = Limits { targets_bytes: 1 << 30, snapshot_bytes: 1 << 30, ..Limits::default() };
+    let limits =
+        Limits { targets_bytes: 1 << 30, snapshot_bytes: 1 << 30, visited_roles: 1024, ..Limits::default() };
     let bytes = files::read(&pinned)?;
     let mut trusted = TrustedMetadata::new(bytes, profile, limits).map_err(rejected(pinned.clone()))?;
     check_same(&folder.join(root_name(trusted.root().role.header.version)), &trusted.root().bytes)?;
@@ -58,7 +63,24 @@ pub fn verify(dir: &Path, private: &Path, profile: Profile) -> Result<Trusted, E
     let path = folder.join(file_name(consistent, Role::Targets, listed.map_or(0, |meta| meta.version)));
     let targets = files::read(&path)?;
     trusted.update_targets(targets.clone(), BEFORE_ALL).map_err(rejected(path))?;
-    Ok(Trusted { root, timestamp, snapshot, targets })
+    let roles = verify_roles(&folder, &mut trusted)?;
+    Ok(Trusted { root, timestamp, snapshot, targets, roles })
+}
+
+fn verify_roles(folder: &Path, trusted: &mut TrustedMetadata) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let names = trusted.tagged_roles(&[]).map_err(|rejection| untrusted(folder, &rejection))?;
+    let mut roles = BTreeMap::new();
+    for name in names {
+        let listed = trusted.snapshot().and_then(|snapshot| snapshot.role.meta.get(&listed_name(&name)));
+        let version = listed.map_or(0, |meta| meta.version);
+        let consistent = trusted.root().role.consistent_snapshot;
+        let path = folder.join(delegated::file_name(trusted.profile(), consistent, &name, version));
+        let bytes = files::read(&path)?;
+        let taken = trusted.update_delegated(TOP, &name, bytes.clone(), BEFORE_ALL);
+        taken.map_err(|rejection| untrusted(&path, &rejection))?;
+        roles.insert(name, bytes);
+    }
+    Ok(roles)
 }
 
 /// Remembers the first root, before it is published.

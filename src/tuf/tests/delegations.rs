@@ -9,14 +9,14 @@ use crate::tuf::{Limits, Profile, Reason, Rejection, Search, Step, Time, Trusted
 
 /// What a search did.
 #[derive(Debug, PartialEq)]
-struct Outcome {
-    visited: Vec<String>,
+pub(super) struct Outcome {
+    pub(super) visited: Vec<String>,
     /// The role that spoke.
-    found: Option<String>,
+    pub(super) found: Option<String>,
 }
 
 /// Searches, giving each role that is asked for from the repository.
-fn search(repo: &Repo, trusted: &mut TrustedMetadata, target: &str) -> Result<Outcome, Rejection> {
+pub(super) fn search(repo: &Repo, trusted: &mut TrustedMetadata, target: &str) -> Result<Outcome, Rejection> {
     let mut search = Search::new(target, NOW);
     let mut visited = Vec::new();
     loop {

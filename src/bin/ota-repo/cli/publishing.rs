@@ -178,12 +178,31 @@ pub struct Refresh {
 ///
 /// A device that is subscribed to a tag reads only its Targets, with repo_server = https://.../tags/TAG/repo. Once the
 /// folder tags/ is there, every command that publishes keeps the sets up to date.
+///
+/// With --delegated there is one repository for all: its targets role delegates to one role for each tag, and a device
+/// with `tags = main` reads the role tag-main and no other. This stays so.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "tags")]
+#[argh(
+    subcommand,
+    name = "tags",
+    example = "{command_name} ota --delegated --key devel=devel.pem --path 'devel=my-board-*'"
+)]
 pub struct Tags {
     /// folder of the repository
     #[argh(positional, arg_name = "DIR")]
     pub dir: PathBuf,
+
+    /// one delegated role for each tag, in place of sets beside the whole one
+    #[argh(switch)]
+    pub delegated: bool,
+
+    /// a private key of its own for a tag's role (else the targets keys sign it); it is copied; repeatable
+    #[argh(option, arg_name = "TAG=PEM")]
+    pub key: Vec<String>,
+
+    /// pattern of the Targets' names that a tag's role may sign (else *); repeatable
+    #[argh(option, arg_name = "TAG=PATTERN")]
+    pub path: Vec<String>,
 
     /// folder with the keys (default: DIR.keys); repeatable, the first one has the settings
     #[argh(option, arg_name = "FOLDER")]

@@ -1,7 +1,7 @@
 //! Runs the commands that make a repository and publish in it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rust_ota::tuf::Profile;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{DAY, lifetime, pairs, print_json, threshold};
 use crate::cli::{Init, Refresh, Show, TagsArgs, TargetAdd, TargetList, TargetRemove};
 use crate::error::Error;
 use crate::init;
-use crate::keys::MAKE_RSA;
+use crate::keys::{Key, MAKE_RSA};
 use crate::metadata::{Role, Target};
 use crate::publish::Signing;
 use crate::refresh;
@@ -144,6 +144,12 @@ fn describe(name: &str, target: &Target) -> Value {
 }
 
 pub fn tags(args: &TagsArgs) -> Result<(), Error> {
+    if args.delegated {
+        return delegated_tags(args);
+    }
+    if !args.key.is_empty() || !args.path.is_empty() {
+        return Err(Error::option("--key or --path", "is for the roles of --delegated"));
+    }
     let repository = Repository::open(&args.dir, &args.keys)?;
     let keyring = repository.keyring()?;
     let signing = Signing { settings: &repository.settings, keyring: &keyring, now: time::now() };
@@ -157,10 +163,31 @@ pub fn tags(args: &TagsArgs) -> Result<(), Error> {
     Ok(())
 }
 
+fn delegated_tags(args: &TagsArgs) -> Result<(), Error> {
+    let of_tag = |option: &str, text: &str| -> Result<(String, String), Error> {
+        let pair = text.split_once('=').filter(|(tag, value)| tags::fits(tag) && !value.is_empty());
+        let pair = pair.ok_or_else(|| Error::option(format!("{option} {text}"), "is not TAG=VALUE"))?;
+        Ok((pair.0.to_string(), pair.1.to_string()))
+    };
+    let mut keys = Vec::new();
+    for text in &args.key {
+        let (tag, path) = of_tag("--key", text)?;
+        keys.push((tag, Key::load(Path::new(&path))?));
+    }
+    let mut paths: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for text in &args.path {
+        let (tag, pattern) = of_tag("--path", text)?;
+        paths.entry(tag).or_default().push(pattern);
+    }
+    for (role, count) in tags::delegate(&args.dir, &args.keys, keys, paths)? {
+        println!("{role}  {count} Target{}", if count == 1 { "" } else { "s" });
+    }
+    Ok(())
+}
+
 pub fn refresh(args: &Refresh) -> Result<(), Error> {
     let refreshed = refresh::refresh(&args.dir, &args.keys, args.all)?;
-    let names: Vec<_> = refreshed.roles.iter().map(|role| role.name()).collect();
-    println!("signed again: {}", names.join(", "));
+    println!("signed again: {}", refreshed.roles.join(", "));
     match refreshed.overdue.into_iter().next() {
         None => Ok(()),
         Some((role, expires)) => Err(Error::Overdue { role, expires }),
