@@ -276,7 +276,7 @@ step_plan() {
 		BB_NUMBER_THREADS=16 inside plan "bitbake -n core-image-minimal" || { grep ERROR "$work/out/plan.log" | head; return 1; }
 		tasks=$(grep -o 'Attempted [0-9]* tasks' "$work/out/plan.log")
 		printf '%-16s %s; client: %s; aktualizr: %s\n' "$machine" "$tasks" \
-			"$(grep -oc 'rust-ota.*do_' "$work/out/plan.log")" "$(grep -c '/aktualizr/' "$work/out/plan.log" || true)"
+			"$(grep -c '/meta-rust-ota/.*:do_' "$work/out/plan.log")" "$(grep -c '/aktualizr/' "$work/out/plan.log" || true)"
 		cp "$work/out/plan.log" "$work/out/plan-$machine.log"
 		grep -q 'mc:rust-ota-musl:.*rust-ota_.*do_deploy' "$work/out/plan.log"
 		! grep -q '/aktualizr_git.bb' "$work/out/plan.log"
