@@ -3,6 +3,7 @@
 //! All of it is made once and kept: a serial or a key that changes is another device to a server.
 
 mod keys;
+pub mod zip;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -54,6 +54,12 @@ pub fn not_after(certificate: &[u8]) -> Option<Time> {
     Time::parse(&format!("{year}-{month}-{day}T{}:{}:{}Z", part(8), part(10), part(12)))
 }
 
+/// Whether a certificate in DER names itself as who signed it, as authorities do.
+pub fn is_self_issued(certificate: &[u8]) -> bool {
+    let name = |number| Some(element(field(certificate, number)?)?.1);
+    name(2).is_some_and(|issuer| name(4) == Some(issuer))
+}
+
 fn name_of(path: &Path, kind: &[u8]) -> Option<String> {
     name_in(&CertificateDer::from_pem_file(path).ok()?, kind)
 }

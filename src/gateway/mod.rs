@@ -5,6 +5,7 @@ pub mod events;
 pub mod headers;
 pub mod http;
 pub mod identity;
+pub mod pkcs12;
 pub mod remotes;
 mod resolver;
 mod tls;
