@@ -12,12 +12,12 @@ const SOON: i64 = 30 * DAY;
 impl Agent {
     /// When the device's certificate ends to be valid, where there is one.
     pub fn certificate_end(&self) -> Option<Time> {
-        identity::expiry(&self.settings.client.as_ref()?.0)
+        identity::expiry(&self.settings.identity()?.0)
     }
 
     /// What to say of it today, where there is something.
     pub fn certificate_warning(&self) -> Option<String> {
-        let (certificate, _) = self.settings.client.as_ref()?;
+        let (certificate, _) = self.settings.identity()?;
         warning(self.certificate_end()?, self.now().ok()?)
             .map(|text| format!("{}: {text}", certificate.display()))
     }

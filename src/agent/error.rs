@@ -67,10 +67,12 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
-    /// The device has no certificate, and is to get one with a credential that devices share.
-    SharedCredentials {
+    /// The device has no certificate, and cannot get one with the credential that devices share.
+    SharedCredential {
         /// Where the credential is.
         path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
     },
     /// A person named a Target on a device that has a Director.
     Directed {
@@ -148,9 +150,9 @@ impl fmt::Display for AgentError {
                 f,
                 "{target} is not an OSTree commit, and this device can install nothing else; assign an OSTree Target"
             ),
-            AgentError::SharedCredentials { path } => write!(
+            AgentError::SharedCredential { path, reason } => write!(
                 f,
-                "this device has no certificate of its own, and getting one with the shared credential {} is not supported; put root.crt, client.pem and pkey.pem into import.base_path",
+                "this device has no certificate of its own, and cannot get one with {}: {reason}",
                 path.display()
             ),
             AgentError::Directed { target } => write!(

@@ -32,17 +32,17 @@ pub struct Memory {
 impl Memory {
     /// The client of this process: its TLS sessions are resumed. Certificates that were renewed make another one.
     pub fn http(&self, settings: &Settings) -> Result<Http, AgentError> {
-        let files = settings.client.iter().flat_map(|(certificate, key)| [certificate, key]);
-        let stamps: Vec<Stamp> = files.chain(&settings.ca).map(|path| stamp(path)).collect();
+        let (client, ca) = (settings.identity(), settings.authorities());
+        let files = client.iter().flat_map(|(certificate, key)| [certificate, key]);
+        let stamps: Vec<Stamp> = files.chain(&ca).map(|path| stamp(path)).collect();
         if let Some((made, http)) = &*self.http.borrow()
             && *made == stamps
         {
             return Ok(http.clone());
         }
-        let client = settings.client.clone().map(|(certificate, key)| ClientIdentity { certificate, key });
         let http = Http::new(&HttpSettings {
-            ca: settings.ca.clone(),
-            client,
+            ca,
+            client: client.map(|(certificate, key)| ClientIdentity { certificate, key }),
             idle_connections: settings.pull_jobs,
             ..HttpSettings::default()
         })?;

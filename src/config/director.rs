@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use super::settings::{Reader, bad};
+use crate::device::zip::Zip;
 
 /// Whose word a device takes for what it is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +24,59 @@ pub enum KeyType {
     Rsa,
 }
 
-/// How a device came by its TLS certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Provisioning {
-    /// It has one of its own, from the factory.
+/// A credential that all devices of a fleet have, for nothing but to get one of their own.
+#[derive(Clone)]
+pub struct SharedCredential {
+    /// `provision.provision_path`: a zip with `autoprov_credentials.p12` and `autoprov.url`.
+    pub zip: PathBuf,
+    /// `provision.p12_password`.
+    pub password: String,
+    /// `provision.mode = SharedCredReuse`: it stays in the zip when it was used.
+    pub reuse: bool,
+    /// `provision.expiry_days`, as it is sent.
+    pub ttl: String,
+    /// `provision.server`, by default `tls.server`.
+    pub server: Option<String>,
+}
+
+/// The password is never shown.
+impl std::fmt::Debug for SharedCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedCredential").field("zip", &self.zip).finish_non_exhaustive()
+    }
+}
+
+impl SharedCredential {
+    /// What `provision` says; none where a device has a certificate from its factory.
+    pub(super) fn read(m: &Reader<'_>, storage: &Path) -> Result<Option<Self>, ConfigError> {
+        let path = m.path("provision", "provision_path");
+        let default = if path.is_some() { Mode::Shared } else { Mode::Device };
+        let mode = m.choice("provision", "mode", default, &MODES)?;
+        if mode == Mode::Device {
+            return Ok(None);
+        }
+        Ok(Some(SharedCredential {
+            zip: path.unwrap_or_else(|| storage.join("sota_provisioning_credentials.zip")),
+            password: m.text("provision", "p12_password").unwrap_or_default(),
+            reuse: mode == Mode::SharedReuse,
+            ttl: m.number("provision", "expiry_days", 36_000)?.to_string(),
+            server: m.url("provision", "server"),
+        }))
+    }
+
+    /// `autoprov.url` of the zip. What is wrong with the zip is said when it is needed.
+    pub(super) fn url(&self) -> Option<String> {
+        let bytes = std::fs::read(&self.zip).ok()?;
+        let url = String::from_utf8(Zip::read(&bytes).ok()?.member("autoprov.url").ok()??).ok()?;
+        Some(url.trim().trim_end_matches('/').to_string()).filter(|url| !url.is_empty())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
     Device,
-    /// It is to get one with a credential that all devices share.
     Shared,
+    SharedReuse,
 }
 
 /// What only the Director's way of updating needs.
@@ -57,9 +104,7 @@ pub struct DirectorSettings {
     /// `provision.device_id`, where it is not the common name of the certificate.
     pub device_id: Option<String>,
     /// `provision.mode`, by `provision.provision_path` where it is not set.
-    pub provisioning: Provisioning,
-    /// `provision.provision_path`.
-    pub credentials: Option<PathBuf>,
+    pub shared: Option<SharedCredential>,
     /// `uptane.secondary_config_file`.
     pub secondaries: Option<PathBuf>,
     /// `uptane.force_install_completion`: the daemon reboots by itself.
@@ -73,14 +118,18 @@ pub struct DirectorSettings {
 }
 
 impl DirectorSettings {
-    pub(super) fn read(m: &Reader<'_>, storage: &Path, server: Option<&str>) -> Result<Self, ConfigError> {
+    pub(super) fn read(
+        m: &Reader<'_>,
+        storage: &Path,
+        server: Option<&str>,
+        shared: Option<SharedCredential>,
+    ) -> Result<Self, ConfigError> {
         let base = |suffix: &str| server.map(|s| format!("{s}{suffix}"));
         let import = m.path("import", "base_path").unwrap_or_else(|| storage.join("import"));
         let roots = |key, place: &str, shipped: &str| {
             let own = m.path("rust_ota", key);
             own.into_iter().chain([import.join(place), PathBuf::from(shipped)]).collect()
         };
-        let credentials = m.path("provision", "provision_path");
         Ok(DirectorSettings {
             trust: trust(m)?,
             server: m.url("uptane", "director_server").or_else(|| base("/director")),
@@ -96,8 +145,7 @@ impl DirectorSettings {
             imported_key: m.path("import", "uptane_private_key_path").map(|p| import.join(p)),
             installed_versions: import.join("installed_versions"),
             device_id: m.text("provision", "device_id"),
-            provisioning: provisioning(m, credentials.is_some())?,
-            credentials,
+            shared,
             secondaries: m.path("uptane", "secondary_config_file"),
             reboot: m.switch("uptane", "force_install_completion", false)?,
             running_mode: m.text("uptane", "running_mode"),
@@ -116,11 +164,8 @@ const KEY_TYPES: [(&str, KeyType); 4] = [
     ("RSA3072", KeyType::Rsa),
     ("RSA4096", KeyType::Rsa),
 ];
-const MODES: [(&str, Provisioning); 3] = [
-    ("DeviceCred", Provisioning::Device),
-    ("SharedCred", Provisioning::Shared),
-    ("SharedCredReuse", Provisioning::Shared),
-];
+const MODES: [(&str, Mode); 3] =
+    [("DeviceCred", Mode::Device), ("SharedCred", Mode::Shared), ("SharedCredReuse", Mode::SharedReuse)];
 
 /// What is configured, or else what the other settings are of: those that only one of the two clients reads.
 fn trust(m: &Reader<'_>) -> Result<Trust, ConfigError> {
@@ -139,18 +184,18 @@ fn trust(m: &Reader<'_>) -> Result<Trust, ConfigError> {
     m.choice("rust_ota", "trust", guess, &TRUST)
 }
 
-fn provisioning(m: &Reader<'_>, credentials: bool) -> Result<Provisioning, ConfigError> {
-    let default = if credentials { Provisioning::Shared } else { Provisioning::Device };
-    m.choice("provision", "mode", default, &MODES)
-}
-
-/// `tls.server`, or the content of the file that `tls.server_url_path` names. A file that is not there yet is no error:
-/// commands that need no server work without it.
-pub(super) fn server(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
+/// `tls.server`, the content of the file that `tls.server_url_path` names, or the URL beside the shared credential. A file
+/// that is not there yet is no error: commands that need no server work without it.
+pub(super) fn server(
+    m: &Reader<'_>,
+    shared: Option<&SharedCredential>,
+) -> Result<Option<String>, ConfigError> {
     if let Some(server) = m.url("tls", "server") {
         return Ok(Some(server));
     }
-    let Some(value) = m.value("tls", "server_url_path") else { return Ok(None) };
+    let Some(value) = m.value("tls", "server_url_path") else {
+        return Ok(shared.and_then(SharedCredential::url));
+    };
     match std::fs::read_to_string(&value.text) {
         Ok(text) if text.trim().is_empty() => {
             Err(bad(value, "tls", "server_url_path", "a file with a URL in it"))
@@ -189,6 +234,20 @@ mod tests {
             assert_eq!(read(text).unwrap().trust, trust, "{text}");
         }
         assert!(read("[rust_ota]\ntrust = nobody\n").is_err());
+    }
+
+    #[test]
+    fn who_shares_a_credential() {
+        assert!(read("[provision]\nmode = DeviceCred\nprovision_path = /a.zip\n").unwrap().shared.is_none());
+        assert!(read("").unwrap().shared.is_none());
+        let shared =
+            read("[provision]\nmode = SharedCredReuse\np12_password = hush\n").unwrap().shared.unwrap();
+        assert_eq!(shared.zip, Path::new("/var/sota/sota_provisioning_credentials.zip"));
+        assert!(shared.reuse && shared.ttl == "36000" && shared.password == "hush");
+        assert!(!format!("{shared:?}").contains("hush"));
+        let shared = read("[provision]\nprovision_path = /a.zip\nexpiry_days = 9\n").unwrap().shared.unwrap();
+        assert!(!shared.reuse && shared.ttl == "9" && shared.url().is_none());
+        assert!(read("[provision]\nmode = Shared\n").is_err());
     }
 
     #[test]

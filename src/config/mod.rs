@@ -8,7 +8,7 @@ mod report;
 mod settings;
 
 pub use apps::{AppSettings, EngineKind};
-pub use director::{DirectorSettings, KeyType, Provisioning, Trust};
+pub use director::{DirectorSettings, KeyType, SharedCredential, Trust};
 pub use fragments::{Fragment, parse};
 pub use merged::{Merged, Value};
 pub use settings::{Metadata, RollbackMode, Settings};

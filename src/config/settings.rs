@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apps::{self, AppSettings};
-use super::director::{DirectorSettings, server};
+use super::director::{DirectorSettings, SharedCredential, server};
 use super::{ConfigError, Merged, Value};
 
 /// Which dialect the metadata is written in. A setting, never guessed.
@@ -116,11 +116,34 @@ impl Settings {
         self.compose_apps.as_ref().is_none_or(|apps| apps.iter().any(|a| a == app))
     }
 
+    /// Certificate and key as they are now: a device may have got them since it started.
+    pub fn identity(&self) -> Option<(PathBuf, PathBuf)> {
+        let own = || self.own_identity().filter(|(certificate, key)| certificate.exists() && key.exists());
+        self.client.clone().or_else(own)
+    }
+
+    /// The same of the servers' authorities.
+    pub fn authorities(&self) -> Option<PathBuf> {
+        self.own_authorities().filter(|path| path.exists()).or_else(|| self.ca.clone())
+    }
+
+    /// Where certificate and key are put that a device gets with a shared credential.
+    pub fn own_identity(&self) -> Option<(PathBuf, PathBuf)> {
+        let shared = self.director.shared.as_ref();
+        shared.map(|_| (self.storage.join("client.pem"), self.storage.join("pkey.pem")))
+    }
+
+    /// Where the authorities are put that come with them.
+    pub fn own_authorities(&self) -> Option<PathBuf> {
+        self.director.shared.as_ref().map(|_| self.storage.join("root.crt"))
+    }
+
     /// Types and checks the merged values.
     pub fn from_merged(merged: &Merged) -> Result<Settings, ConfigError> {
         let m = Reader(merged);
-        let server = server(&m)?;
         let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
+        let shared = SharedCredential::read(&m, &storage)?;
+        let server = server(&m, shared.as_ref())?;
         let run_dir = m.path("bootloader", "reboot_sentinel_dir");
         let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/var/run/aktualizr-session"));
         let base = |suffix: &str| server.as_ref().map(|s| format!("{s}{suffix}"));
@@ -128,11 +151,11 @@ impl Settings {
             repo_server: m.url("uptane", "repo_server").or_else(|| base("/repo")),
             ostree_server: m.url("pacman", "ostree_server").or_else(|| base("/treehub")),
             ca: m.tls_file(&storage, "tls_cacert_path", "root.crt"),
-            client: m.tls_file(&storage, "tls_clientcert_path", "client.pem").zip(m.tls_file(
-                &storage,
-                "tls_pkey_path",
-                "pkey.pem",
-            )),
+            client: m
+                .tls_file(&storage, "tls_clientcert_path", "client.pem")
+                .zip(m.tls_file(&storage, "tls_pkey_path", "pkey.pem"))
+                // A device that is to get them is not one that lacks them.
+                .filter(|(certificate, key)| shared.is_none() || certificate.exists() && key.exists()),
             metadata: m.choice("rust_ota", "metadata", Metadata::Ats, &METADATA)?,
             root: m.path("rust_ota", "root").unwrap_or_else(|| m.shipped_roots()),
             polling_sec: m.number("uptane", "polling_sec", 300)?,
@@ -165,7 +188,7 @@ impl Settings {
                 .path("rust_ota", "aklite_lock")
                 .unwrap_or_else(|| PathBuf::from("/var/lock/aklite.lock")),
             loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
-            director: DirectorSettings::read(&m, &storage, server.as_deref())?,
+            director: DirectorSettings::read(&m, &storage, server.as_deref(), shared)?,
             state: storage.join("rust-ota"),
             storage,
             server,

@@ -170,7 +170,8 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// DER as text.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut out = format!("-----BEGIN {label}-----\n");
     for line in text.as_bytes().chunks(64) {

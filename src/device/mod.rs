@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use keys::EcuKey;
+pub(crate) use keys::pem;
 
 use crate::config::Settings;
 use crate::gateway::identity::common_name;
@@ -54,7 +55,7 @@ pub fn stored_key(settings: &Settings) -> Result<Option<(EcuKey, String)>, Devic
 
 /// The id of this device: as configured, or the common name of its certificate.
 pub fn device_id(settings: &Settings) -> Option<String> {
-    let named = || settings.client.as_ref().and_then(|(certificate, _)| common_name(certificate));
+    let named = || settings.identity().and_then(|(certificate, _)| common_name(&certificate));
     settings.director.device_id.clone().or_else(named)
 }
 

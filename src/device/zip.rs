@@ -30,8 +30,7 @@ struct Member<'a> {
     name: &'a [u8],
     /// Its entry in the directory.
     entry: &'a [u8],
-    /// Its header, and its content as it is packed.
-    header: &'a [u8],
+    /// Its content as it is packed.
     packed: &'a [u8],
     method: u16,
     length: usize,
@@ -77,30 +76,11 @@ impl<'a> Zip<'a> {
         self.find(name).map(Member::content).transpose()
     }
 
-    /// The same zip without some members; the others as they are packed.
-    pub fn without(&self, names: &[&str]) -> Vec<u8> {
+    /// The same zip without some members.
+    pub fn without(&self, names: &[&str]) -> Result<Vec<u8>, ZipError> {
         let kept = self.members.iter().filter(|m| !names.iter().any(|name| m.name == name.as_bytes()));
-        let (mut out, mut directory, mut count) = (Vec::new(), Vec::new(), 0_u16);
-        for member in kept {
-            // A member has a few kilobytes, and the whole of them at most LARGEST.
-            let offset = (out.len() as u32).to_le_bytes();
-            directory.extend_from_slice(&member.entry[..OFFSET]);
-            directory.extend_from_slice(&offset);
-            directory.extend_from_slice(&member.entry[OFFSET + 4..]);
-            out.extend_from_slice(member.header);
-            out.extend_from_slice(member.packed);
-            count += 1;
-        }
-        let (start, length) = (out.len() as u32, directory.len() as u32);
-        out.extend(directory);
-        out.extend(END);
-        for number in [0, 0, count, count] {
-            out.extend(number.to_le_bytes());
-        }
-        out.extend(length.to_le_bytes());
-        out.extend(start.to_le_bytes());
-        out.extend([0, 0]);
-        out
+        let kept: Result<Vec<_>, _> = kept.map(|m| m.content().map(|content| (m.name, content))).collect();
+        Ok(pack(&kept?))
     }
 
     fn find(&self, name: &str) -> Option<&Member<'a>> {
@@ -116,7 +96,9 @@ impl Member<'_> {
         }
         let content = match self.method {
             0 => self.packed.to_vec(),
-            8 if self.length <= LARGEST_MEMBER => inflate(self.packed, self.length).ok_or(ZipError::Content)?,
+            8 if self.length <= LARGEST_MEMBER => {
+                inflate(self.packed, self.length).ok_or(ZipError::Content)?
+            }
             8 => return Err(ZipError::Content),
             method => return Err(ZipError::Method(method)),
         };
@@ -124,6 +106,28 @@ impl Member<'_> {
         let right = content.len() == self.length && crc32(&content) as usize == sum;
         right.then_some(content).ok_or(ZipError::Content)
     }
+}
+
+/// A zip of these members, stored as they are. Each time the same, without dates: nobody may read it but who it is for.
+pub fn pack(members: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (name, content) in members {
+        // What is common to both headers: version, flags, method, time, date, sum, lengths, no extra field.
+        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+        common.extend(crc32(content).to_le_bytes());
+        common.extend([(content.len() as u32).to_le_bytes(), (content.len() as u32).to_le_bytes()].concat());
+        common.extend((name.len() as u16).to_le_bytes());
+        common.extend([0, 0]);
+        let offset = (out.len() as u32).to_le_bytes();
+        // Made on Unix, a file of mode 0600.
+        directory
+            .extend([&CENTRAL[..], &[20, 3], &common, &[0; 8], &[0, 0, 0x80, 0x81], &offset, name].concat());
+        out.extend([&LOCAL[..], &common, name, content].concat());
+    }
+    let (start, length) = (out.len() as u32, directory.len() as u32);
+    let count = (members.len() as u16).to_le_bytes();
+    let end = [&END[..], &[0; 4], &count, &count, &length.to_le_bytes(), &start.to_le_bytes(), &[0; 2]];
+    [out, directory, end.concat()].concat()
 }
 
 /// The directory is at the end, behind it a comment of any length.
@@ -152,12 +156,11 @@ fn member<'a>(bytes: &'a [u8], directory: &'a [u8]) -> Option<Member<'a>> {
     let entry = head.get(..CENTRAL_LENGTH + name + extra + comment)?;
     let local = bytes.get(number(entry, OFFSET, 4)?..)?;
     local.strip_prefix(&LOCAL)?;
-    let header = local.get(..LOCAL_LENGTH + number(local, 26, 2)? + number(local, 28, 2)?)?;
-    let packed = local.get(header.len()..)?.get(..number(entry, 20, 4)?)?;
+    let header = LOCAL_LENGTH + number(local, 26, 2)? + number(local, 28, 2)?;
+    let packed = local.get(header..)?.get(..number(entry, 20, 4)?)?;
     Some(Member {
         name: &entry[CENTRAL_LENGTH..CENTRAL_LENGTH + name],
         entry,
-        header,
         packed,
         method: number(entry, 10, 2)? as u16,
         length: number(entry, 24, 4)?,
@@ -222,7 +225,7 @@ mod tests {
         assert_eq!(zip.member("empty"), Ok(Some(Vec::new())));
         assert_eq!(zip.member("treehub.json"), Ok(None));
 
-        let less = zip.without(&["autoprov_credentials.p12", "treehub.json"]);
+        let less = zip.without(&["autoprov_credentials.p12", "treehub.json"]).unwrap();
         assert!(!less.windows(6).any(|part| part == b"secret"));
         let zip = Zip::read(&less).unwrap();
         assert!(!zip.has("autoprov_credentials.p12"));
@@ -254,9 +257,6 @@ mod tests {
         let mut changed = bytes.clone();
         let secret = bytes.windows(6).position(|part| part == b"secret").unwrap();
         changed[secret] ^= 1;
-        assert_eq!(
-            Zip::read(&changed).unwrap().member("autoprov_credentials.p12"),
-            Err(ZipError::Content)
-        );
+        assert_eq!(Zip::read(&changed).unwrap().member("autoprov_credentials.p12"), Err(ZipError::Content));
     }
 }

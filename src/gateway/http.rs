@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ureq::unversioned::transport::DefaultConnector;
 
+use super::pkcs12::Credential;
 use super::resolver::RememberingResolver;
 use super::tls::tls_config;
 
@@ -25,6 +26,8 @@ pub struct HttpSettings {
     pub public_ca: Option<PathBuf>,
     /// PEM files of the client certificate chain and its key.
     pub client: Option<ClientIdentity>,
+    /// In place of `client`, and with its authorities besides `ca`: what was in a file that is no PEM, and its path.
+    pub credential: Option<(PathBuf, Credential)>,
     /// Plain `http://` is for debugging commands and tests; a device is `https` only.
     pub plain_http: bool,
     /// Headers of every request, by name and value.
@@ -46,6 +49,7 @@ impl Default for HttpSettings {
             ca: None,
             public_ca: None,
             client: None,
+            credential: None,
             plain_http: false,
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(30),

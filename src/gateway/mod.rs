@@ -8,6 +8,6 @@ pub mod identity;
 pub mod pkcs12;
 pub mod remotes;
 mod resolver;
-mod tls;
+pub mod tls;
 
 pub use http::{ClientIdentity, Http, HttpError, HttpSettings, Reply, Stream};

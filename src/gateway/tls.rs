@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 
 use super::http::{ClientIdentity, HttpError, HttpSettings};
+use super::pkcs12::Credential;
 
 /// Reads the files; an error names the one that is wrong.
 pub(super) fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError> {
@@ -17,9 +18,13 @@ pub(super) fn tls_config(settings: &HttpSettings) -> Result<TlsConfig, HttpError
     for path in settings.ca.iter().chain(&settings.public_ca) {
         roots.extend(read_certificates(path)?);
     }
-    let client = match &settings.client {
-        Some(identity) => Some(read_identity(identity, &provider)?),
-        None => None,
+    let client = match (&settings.credential, &settings.client) {
+        (Some((path, credential)), _) => {
+            roots.extend(credential.authorities.iter().cloned().map(CertificateDer::from));
+            Some(of_credential(path, credential, &provider)?)
+        }
+        (None, Some(identity)) => Some(read_identity(identity, &provider)?),
+        (None, None) => None,
     };
     let roots: Vec<_> = roots.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
     Ok(TlsConfig::builder()
@@ -41,7 +46,55 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpEr
     Ok(certificates)
 }
 
+/// The certificates of a PEM text, in DER.
+pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| {
+            certificate.map(|der| der.as_ref().to_vec()).map_err(|e| format!("not a PEM certificate: {e:?}"))
+        })
+        .collect()
+}
+
+/// Whether a key works, and with this certificate.
+pub fn check(credential: &Credential) -> Result<(), String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(credential.key.clone().into());
+    fits(chain(credential), key, &provider)
+}
+
+fn chain(credential: &Credential) -> Vec<CertificateDer<'static>> {
+    credential.chain.iter().cloned().map(CertificateDer::from).collect()
+}
+
 /// ureq would panic on a key that does not fit its certificate, so rustls is asked first.
+fn fits(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<(), String> {
+    rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()))
+        .and_then(|b| b.with_client_auth_cert(chain, key))
+        .map(|_| ())
+        .map_err(|e| e.to_string())
+}
+
+fn of_credential(
+    path: &Path,
+    credential: &Credential,
+    provider: &Arc<rustls::crypto::CryptoProvider>,
+) -> Result<ClientCert, HttpError> {
+    let key = PrivateKeyDer::Pkcs8(credential.key.clone().into());
+    fits(chain(credential), key, provider)
+        .map_err(|e| HttpError::bad_file(path, format!("its key does not work with its certificate: {e}")))?;
+    let chain: Vec<_> = credential.chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let pem = crate::device::pem("PRIVATE KEY", &credential.key);
+    let key = PrivateKey::from_pem(pem.as_bytes())
+        .map_err(|e| HttpError::bad_file(path, format!("its private key cannot be used: {e}")))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}
+
 fn read_identity(
     identity: &ClientIdentity,
     provider: &Arc<rustls::crypto::CryptoProvider>,
@@ -50,17 +103,10 @@ fn read_identity(
     let pem = read(&identity.key)?;
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e:?}")))?;
-    rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map(|b| b.with_root_certificates(rustls::RootCertStore::empty()))
-        .and_then(|b| b.with_client_auth_cert(chain.clone(), key.clone_key()))
-        .map_err(|e| {
-            let certificate = identity.certificate.display();
-            HttpError::bad_file(
-                &identity.key,
-                format!("does not work with the certificate {certificate}: {e}"),
-            )
-        })?;
+    fits(chain.clone(), key, provider).map_err(|e| {
+        let certificate = identity.certificate.display();
+        HttpError::bad_file(&identity.key, format!("does not work with the certificate {certificate}: {e}"))
+    })?;
     let chain: Vec<_> = chain.iter().map(|c| Certificate::from_der(c.as_ref()).to_owned()).collect();
     let key = PrivateKey::from_pem(&pem)
         .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e}")))?;

@@ -41,6 +41,25 @@ pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// Writes a secret in place of what may be there: mode 0600 from its first byte, the old content or the new one.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    make_parent(path)?;
+    let temporary = beside(path, ".tmp");
+    // What a cut left may have another mode.
+    remove(&temporary)?;
+    let create = || {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    let written =
+        create().map_err(|e| StoreError::io("create", path, e)).and_then(|()| rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
 /// Makes the folder of a file, if it is not there.
 pub fn make_parent(path: &Path) -> Result<(), StoreError> {
     make_folder(path.parent().unwrap_or(Path::new(".")))

@@ -16,6 +16,9 @@ pub struct EcuRecord {
     pub serial: String,
     /// Its hardware id.
     pub hardware_id: String,
+    /// The device id that a certificate was asked for, where the device chose it: a cut must not make it another device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
     /// Digest of a registration that was sent and may have arrived: a cut must not turn our own ECU into a stranger's.
     #[serde(default)]
     pub sent: Option<String>,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::{AgentError, random_id};
 use super::Director;
+use super::session::Session;
 use crate::config::ConfigError;
 use crate::store::{EventQueue, StoreError};
 use crate::tuf::Time;
@@ -19,6 +20,9 @@ impl Director<'_> {
             key: "tls.server",
             purpose: "where campaigns are offered",
         }))?;
+        if settings.director.shared.is_some() && settings.identity().is_none() {
+            Session::open(self.agent, "campaign_check")?.provision()?;
+        }
         let url = format!("{server}/campaigner/campaigns");
         let reply = self.agent.memory.http(settings)?.get(&url, CAMPAIGNS_LIMIT)?;
         if reply.status != 200 {

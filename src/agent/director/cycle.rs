@@ -25,6 +25,7 @@ impl<'a> Session<'a> {
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<Answer, AgentError> {
         let awaiting = self.settle()?;
+        self.provision()?;
         self.register()?;
         // A Director that does not take a report may still have an update, so this alone ends nothing.
         if let Err(error) = self.send_manifest(counter) {

@@ -2,6 +2,7 @@
 //! on from what is on disk, and leaves there what the next one needs.
 
 mod campaign;
+mod credential;
 mod cycle;
 mod provision;
 mod report;

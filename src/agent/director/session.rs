@@ -2,7 +2,6 @@
 
 use super::super::{Agent, AgentError, Outcome, Working};
 use super::secondaries;
-use crate::config::{Provisioning, Settings};
 use crate::device::{self, Identity};
 use crate::gateway::Http;
 use crate::store::{Assigned, DeviceResult, DirectorState, Installed, TargetRecord};
@@ -16,24 +15,12 @@ pub struct Session<'a> {
     pub state: DirectorState,
 }
 
-/// The shared credential is a zip with a PKCS#12 inside, and so is a server's answer to it: neither can be read here.
-fn refuse_shared_credentials(settings: &Settings) -> Result<(), AgentError> {
-    let director = &settings.director;
-    match &director.credentials {
-        Some(path) if director.provisioning == Provisioning::Shared && settings.client.is_none() => {
-            Err(AgentError::SharedCredentials { path: path.clone() })
-        }
-        _ => Ok(()),
-    }
-}
-
 impl<'a> Session<'a> {
     /// Takes the lock and reads what is there; makes the identity on the first run.
     pub fn open(agent: &'a Agent, name: &str) -> Result<Session<'a>, AgentError> {
         let working = agent.locked(name)?;
         let settings = &agent.settings;
         secondaries::refuse(settings)?;
-        refuse_shared_credentials(settings)?;
         Ok(Session {
             identity: device::identity(settings)?,
             state: DirectorState::load(&settings.state)?,

@@ -14,6 +14,7 @@ mod files;
 mod init;
 mod keys;
 mod metadata;
+mod pkcs12;
 mod publish;
 mod refresh;
 mod repository;

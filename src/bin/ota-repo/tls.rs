@@ -5,16 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
 
+use rust_ota::device::zip;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
 use crate::error::Error;
 use crate::files;
+use crate::pkcs12;
 use crate::time;
 
 /// The authority's name. It must never change: the authority is recognised by it and its key.
 const AUTHORITY: &str = "rust-ota development CA";
+
+/// The common name of the credential that all devices share. No device id can be the same.
+pub const SHARED: &str = "shared credential";
 
 /// The files of the authority, in the private folder.
 #[derive(Debug)]
@@ -46,6 +54,16 @@ impl Folder {
     /// The folder of a device's three files.
     pub fn device(&self, id: &str) -> PathBuf {
         self.path.join("devices").join(id)
+    }
+
+    /// What a fleet shares until each of its devices has a certificate of its own.
+    pub fn shared(&self) -> PathBuf {
+        self.path.join("credentials.zip")
+    }
+
+    /// Whether there is an authority.
+    pub fn has_authority(&self) -> bool {
+        self.root_key().exists()
     }
 
     fn root_key(&self) -> PathBuf {
@@ -108,24 +126,68 @@ impl Authority {
         }
         files::create_private_folder(&self.folder.path.join("devices"))?;
         files::create_private_folder(&folder)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name(id);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let params = client(id);
         let root = files::read(&self.folder.root())?;
         files::replace(&folder.join("root.crt"), &root, files::PUBLIC)?;
         self.issue(params, &certificate, &folder.join("pkey.pem"))?;
         Ok(folder)
     }
 
-    fn issue(&self, mut params: CertificateParams, certificate: &Path, key_path: &Path) -> Result<(), Error> {
-        set_validity(&mut params, self.lifetime_days);
+    /// Writes the credential that a fleet shares: a zip as devices have it.
+    pub fn share(&self, server: &str, image_root: Option<Vec<u8>>) -> Result<PathBuf, Error> {
+        let path = self.folder.shared();
+        let (certificate, key) = self.sign(client(SHARED), self.lifetime_days)?;
+        let url = format!("{}\n", server.trim_end_matches('/')).into_bytes();
+        let mut members: Vec<(&[u8], Vec<u8>)> =
+            vec![(b"autoprov.url", url), (b"autoprov_credentials.p12", self.packed(&certificate, &key)?)];
+        members.extend(image_root.map(|root| (&b"root.json"[..], root)));
+        files::replace(&path, &zip::pack(&members), files::SECRET)?;
+        Ok(path)
+    }
+
+    /// Signs a certificate for a device that has none: PKCS#12 with an empty password. None where there is one already. Of the
+    /// certificate a copy is kept, of the key none.
+    pub fn provision(&self, id: &str, days: u64) -> Result<Option<Vec<u8>>, Error> {
+        check_device(id)?;
+        let folder = self.folder.device(id);
+        let copy = folder.join("client.pem");
+        if copy.exists() {
+            return Ok(None);
+        }
+        files::create_private_folder(&self.folder.path.join("devices"))?;
+        files::create_private_folder(&folder)?;
+        let (certificate, key) = self.sign(client(id), days)?;
+        files::replace(&copy, certificate.pem().as_bytes(), files::PUBLIC)?;
+        self.packed(&certificate, &key).map(Some)
+    }
+
+    fn packed(&self, certificate: &Certificate, key: &KeyPair) -> Result<Vec<u8>, Error> {
+        let path = self.folder.root();
+        let root = CertificateDer::from_pem_file(&path).map_err(|e| Error::content(&path, e))?;
+        pkcs12::pack(&key.serialize_der(), certificate.der(), &root)
+    }
+
+    fn issue(&self, params: CertificateParams, certificate: &Path, key_path: &Path) -> Result<(), Error> {
+        let (signed, key) = self.sign(params, self.lifetime_days)?;
+        files::replace(key_path, key.serialize_pem().as_bytes(), files::SECRET)?;
+        files::replace(certificate, signed.pem().as_bytes(), files::PUBLIC)
+    }
+
+    fn sign(&self, mut params: CertificateParams, days: u64) -> Result<(Certificate, KeyPair), Error> {
+        set_validity(&mut params, days);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(failed("make a key"))?;
         let signed = params.signed_by(&key, &self.issuer).map_err(failed("sign a certificate"))?;
-        files::replace(key_path, key.serialize_pem().as_bytes(), files::SECRET)?;
-        files::replace(certificate, signed.pem().as_bytes(), files::PUBLIC)
+        Ok((signed, key))
     }
+}
+
+fn client(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(common_name);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
 }
 
 fn authority_params(lifetime_days: u64) -> CertificateParams {

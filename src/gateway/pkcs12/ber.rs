@@ -119,9 +119,8 @@ mod tests {
     #[test]
     fn open_ended_elements_and_strings_in_pieces() {
         // SEQUENCE { OCTET STRING in pieces "ab" "c" }, INTEGER 300
-        let bytes = [
-            0x30, 0x80, 0x24, 0x80, 0x04, 2, b'a', b'b', 0x04, 1, b'c', 0, 0, 0, 0, 0x02, 2, 1, 0x2C,
-        ];
+        let bytes =
+            [0x30, 0x80, 0x24, 0x80, 0x04, 2, b'a', b'b', 0x04, 1, b'c', 0, 0, 0, 0, 0x02, 2, 1, 0x2C];
         let mut reader = Reader(&bytes);
         assert_eq!(reader.sequence().unwrap().octets().unwrap(), b"abc");
         assert_eq!(reader.number(), Some(300));

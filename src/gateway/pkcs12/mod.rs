@@ -69,7 +69,10 @@ impl fmt::Display for Pkcs12Error {
             Pkcs12Error::Broken(part) => write!(f, "not a PKCS#12 file, or a damaged one ({part})"),
             Pkcs12Error::Password => f.write_str("the password is wrong, or the PKCS#12 file is damaged"),
             Pkcs12Error::Unsupported(oid) => {
-                write!(f, "a PKCS#12 file that uses {oid}, which is not supported; make it with OpenSSL's defaults")
+                write!(
+                    f,
+                    "a PKCS#12 file that uses {oid}, which is not supported; make it with OpenSSL's defaults"
+                )
             }
             Pkcs12Error::NoKey => f.write_str("a PKCS#12 file without a private key"),
             Pkcs12Error::NoCertificate => f.write_str("a PKCS#12 file without a certificate"),

@@ -23,7 +23,10 @@ fn openssl(folder: &Path, args: &str) {
 fn folder(name: &str, key: &str) -> Folder {
     let path = std::env::temp_dir().join(format!("rust-ota-p12-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
-    openssl(&path, &format!("req -x509 -newkey {key} -nodes -keyout ca.key -out ca.pem -subj /CN=authority -days 9"));
+    openssl(
+        &path,
+        &format!("req -x509 -newkey {key} -nodes -keyout ca.key -out ca.pem -subj /CN=authority -days 9"),
+    );
     openssl(&path, &format!("req -newkey {key} -nodes -keyout key.pem -out own.csr -subj /CN=device-3"));
     openssl(&path, "x509 -req -in own.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out own.pem -days 9");
     Folder(path)
@@ -49,8 +52,14 @@ fn every_way_of_openssl() {
         ("-certfile ca.pem -passout pass:s\u{e9}\u{1F512}", "s\u{e9}\u{1F512}"),
         ("-certfile ca.pem -passout pass:secret -legacy", "secret"),
         ("-certfile ca.pem -passout pass: -legacy", ""),
-        ("-certfile ca.pem -passout pass:secret -keypbe aes-128-cbc -certpbe aes-192-cbc -macalg sha512", "secret"),
-        ("-certfile ca.pem -passout pass:secret -keypbe des-ede3-cbc -certpbe PBE-SHA1-RC2-128 -macalg sha384 -legacy", "secret"),
+        (
+            "-certfile ca.pem -passout pass:secret -keypbe aes-128-cbc -certpbe aes-192-cbc -macalg sha512",
+            "secret",
+        ),
+        (
+            "-certfile ca.pem -passout pass:secret -keypbe des-ede3-cbc -certpbe PBE-SHA1-RC2-128 -macalg sha384 -legacy",
+            "secret",
+        ),
         ("-certfile ca.pem -passout pass:secret -keypbe NONE -certpbe NONE", "secret"),
         ("-certfile ca.pem -passout pass: -nomac", ""),
         ("-certfile ca.pem -passout pass:secret -noiter -nomaciter -name friendly", "secret"),

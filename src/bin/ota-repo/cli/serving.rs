@@ -12,7 +12,7 @@ use argh::FromArgs;
     subcommand,
     name = "tls",
     example = "{command_name} ota --host ota.example.com --host 10.0.2.2 --device device-1 --device device-2",
-    note = "The files lie in DIR.keys/tls: root.crt, server.crt, server.key, devices/ID/{{root.crt,client.pem,pkey.pem}}."
+    note = "The files lie in DIR.keys/tls: root.crt, server.crt, server.key, credentials.zip, devices/ID/{{root.crt,client.pem,pkey.pem}}."
 )]
 pub struct Tls {
     /// folder of the repository
@@ -26,6 +26,11 @@ pub struct Tls {
     /// device id, which becomes the certificate's common name; repeatable
     #[argh(option, arg_name = "ID")]
     pub device: Vec<String>,
+
+    /// address of the server as devices reach it: make credentials.zip, with which a fleet's devices get their certificates
+    /// themselves (POST /devices)
+    #[argh(option, arg_name = "URL")]
+    pub shared: Option<String>,
 
     /// days that new certificates are valid (default 3650)
     #[argh(option, arg_name = "N", default = "3650")]

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::metadata::Role;
 
 const DAY: u64 = 86400;
-const MAX_DAYS: u64 = 36_500;
+/// A hundred years.
+pub const MAX_DAYS: u64 = 36_500;
 const MAX_KEYS: u64 = 16;
 
 /// Runs a command.

@@ -10,7 +10,8 @@ use crate::cli::{DeviceConfig, Serve, Tls};
 use crate::device::{self, Device};
 use crate::director;
 use crate::error::Error;
-use crate::repository::private_folders;
+use crate::files;
+use crate::repository::{metadata_folder, private_folders};
 use crate::serve::{self, TlsFiles};
 use crate::tls::{Authority, Folder};
 
@@ -29,8 +30,20 @@ pub fn tls(args: &Tls) -> Result<(), Error> {
     for id in &args.device {
         devices.insert(id, authority.device(id)?);
     }
+    let shared = match &args.shared {
+        Some(url) if !url.starts_with("https://") => {
+            return Err(Error::option("--shared", format!("{url:?} is no https:// URL")));
+        }
+        // Devices trust it first, as the repository was made with it.
+        Some(url) => {
+            let image_root = metadata_folder(&args.dir).join("1.root.json");
+            let image_root = image_root.exists().then(|| files::read(&image_root)).transpose()?;
+            Some(authority.share(url, image_root)?)
+        }
+        None => None,
+    };
     if args.json {
-        print_json(&json!({"root": root, "server": server, "devices": devices}));
+        print_json(&json!({"root": root, "server": server, "devices": devices, "shared": shared}));
         return Ok(());
     }
     println!("authority    {}", root.display());
@@ -40,14 +53,19 @@ pub fn tls(args: &Tls) -> Result<(), Error> {
     for (id, folder) in devices {
         println!("device       {id}: {}", folder.display());
     }
+    if let Some(shared) = shared {
+        println!("shared       {}", shared.display());
+    }
     Ok(())
 }
 
 pub fn serve(args: Serve) -> Result<(), Error> {
     let tls = serve_tls(&args)?;
     let received = director::received_folder(&args.dir, args.received.as_deref())?;
-    serve::serve(&serve::Options {
+    let folder = tls_folder(&args.dir, args.keys.as_ref()).ok().filter(|f| args.tls && f.has_authority());
+    serve::serve(serve::Options {
         received,
+        authority: folder.map(|folder| Authority::open(folder, MAX_DAYS)).transpose()?,
         dir: args.dir,
         listen: args.listen,
         tls,

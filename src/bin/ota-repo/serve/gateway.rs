@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Body};
 use super::files as site_files;
 use super::http::Request;
 use crate::director::{device_folder, folder};
 use crate::error::Error;
 use crate::files;
-use crate::tls::check_device;
+use crate::run::MAX_DAYS;
+use crate::tls::{Authority, SHARED, check_device};
 
 /// Manifests of a device that are kept.
 const MOST_MANIFESTS: u64 = 1000;
@@ -26,19 +27,29 @@ const MOST_MANIFESTS: u64 = 1000;
 pub struct Gateway {
     dir: PathBuf,
     received: PathBuf,
+    authority: Option<Authority>,
     /// One request at a time changes what is kept.
     writing: Mutex<()>,
 }
 
 impl Gateway {
     /// Of a repository; makes the folder for what is received.
-    pub fn open(dir: &Path, received: &Path) -> Result<Self, Error> {
+    pub fn open(dir: &Path, received: &Path, authority: Option<Authority>) -> Result<Self, Error> {
         files::create_private_folder(received)?;
-        Ok(Self { dir: dir.to_path_buf(), received: received.to_path_buf(), writing: Mutex::new(()) })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            received: received.to_path_buf(),
+            authority,
+            writing: Mutex::new(()),
+        })
     }
 
     /// The answer to a device.
     pub fn answer(&self, request: &Request, body: &[u8], device: Option<&str>) -> Answer {
+        // Whoever has the shared credential may get a certificate, and nothing else.
+        if device == Some(SHARED) && request.method == "POST" && request.path == ["devices"] {
+            return or_500(self.provision(body));
+        }
         let Some(device) = device.filter(|device| check_device(device).is_ok()) else {
             return problem(
                 403,
@@ -60,9 +71,26 @@ impl Gateway {
             ("PUT" | "POST", ["system_info", "config"]) => self.keep(device, "config.toml", body),
             _ => Ok(Answer::status(404)),
         };
-        answer.unwrap_or_else(|error| {
-            eprintln!("ota-repo: {error}");
-            Answer::status(500)
+        or_500(answer)
+    }
+
+    fn provision(&self, body: &[u8]) -> Result<Answer, Error> {
+        let wanted = serde_json::from_slice::<Wanted>(body).ok();
+        let days = wanted.as_ref().and_then(Wanted::days).filter(|days| (1..=MAX_DAYS).contains(days));
+        let Some((wanted, days)) = wanted.filter(|w| check_device(&w.device_id).is_ok()).zip(days) else {
+            return Ok(problem(400, "invalid_entity", "a deviceId and a ttl in days are needed"));
+        };
+        let Some(authority) = &self.authority else {
+            return Ok(problem(403, "no_authority", "this server has no key to sign certificates with"));
+        };
+        let _writing = self.writing.lock();
+        Ok(match authority.provision(&wanted.device_id, days)? {
+            Some(packed) => Answer {
+                status: 200,
+                headers: vec![("Content-Type", "application/x-pkcs12".to_string())],
+                body: Body::Bytes(packed),
+            },
+            None => problem(409, "device_already_registered", "there is a certificate for this device id"),
         })
     }
 
@@ -150,6 +178,20 @@ impl Gateway {
     }
 }
 
+/// What a device asks for. Clients write the number as a number, or as text.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(rename = "deviceId")]
+    device_id: String,
+    ttl: Value,
+}
+
+impl Wanted {
+    fn days(&self) -> Option<u64> {
+        self.ttl.as_u64().or_else(|| self.ttl.as_str()?.parse().ok())
+    }
+}
+
 #[derive(Deserialize)]
 struct Registration {
     primary_ecu_serial: String,
@@ -204,6 +246,13 @@ fn check_signature(registration: &Registration, serial: &str, manifest: &Value) 
     let envelope =
         Envelope::open(bytes.as_bytes(), Profile::Ats, &Limits::default()).map_err(|e| e.to_string())?;
     envelope.verify(serial, &signers).map_err(|e| e.to_string())
+}
+
+fn or_500(answer: Result<Answer, Error>) -> Answer {
+    answer.unwrap_or_else(|error| {
+        eprintln!("ota-repo: {error}");
+        Answer::status(500)
+    })
 }
 
 fn problem(status: u16, code: &str, description: &str) -> Answer {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 
 use crate::error::Error;
+use crate::tls::Authority;
 use log::Log;
 use router::Site;
 
@@ -37,6 +38,8 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// What devices send is kept here; without it there is no device gateway.
     pub received: Option<PathBuf>,
+    /// Gives certificates to devices that have the shared credential.
+    pub authority: Option<Authority>,
     /// One JSON object a line goes here.
     pub log: Option<PathBuf>,
     /// No line a request on stderr.
@@ -53,10 +56,10 @@ struct Server {
 }
 
 /// Serves until the process is ended.
-pub fn serve(options: &Options) -> Result<(), Error> {
+pub fn serve(mut options: Options) -> Result<(), Error> {
     let tls = options.tls.as_ref().map(TlsFiles::load).transpose()?;
     let server = Arc::new(Server {
-        site: Site::open(&options.dir, options.received.as_deref())?,
+        site: Site::open(&options.dir, options.received.as_deref(), options.authority.take())?,
         tls,
         log: Log::open(options.log.as_deref(), options.quiet)?,
         connections: AtomicUsize::new(0),
@@ -64,7 +67,7 @@ pub fn serve(options: &Options) -> Result<(), Error> {
     let cannot_listen = |source| Error::Listen { address: options.listen.clone(), source };
     let listener = TcpListener::bind(&options.listen).map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
-    announce(options, &address.to_string());
+    announce(&options, &address.to_string());
     accept(&server, &listener)
 }
 

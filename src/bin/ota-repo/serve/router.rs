@@ -9,6 +9,7 @@ use super::http::Request;
 use crate::error::Error;
 use crate::repository::metadata_folder;
 use crate::tags;
+use crate::tls::Authority;
 use crate::treehub;
 
 /// The published folders, and the device gateway where there is one.
@@ -22,8 +23,8 @@ pub struct Site {
 
 impl Site {
     /// The site of a repository; a gateway where what devices send is to be kept.
-    pub fn open(dir: &Path, received: Option<&Path>) -> Result<Self, Error> {
-        let gateway = received.map(|received| Gateway::open(dir, received)).transpose()?;
+    pub fn open(dir: &Path, received: Option<&Path>, authority: Option<Authority>) -> Result<Self, Error> {
+        let gateway = received.map(|received| Gateway::open(dir, received, authority)).transpose()?;
         let site = Self {
             metadata: metadata_folder(dir),
             treehub: treehub::folder(dir),
