@@ -213,12 +213,3 @@ fn the_key_is_private_and_never_sent() {
         }
     }
 }
-
-#[test]
-fn shared_credentials_are_refused_in_words() {
-    let world = device("ak-shared");
-    fs::remove_dir_all(world.dir.join("sota/import")).unwrap();
-    world
-        .fragment("80-shared", "[provision]\nprovision_path = /var/sota/sota_provisioning_credentials.zip\n");
-    aktualizr(&world, &["once"]).expect(1).says("not supported").says("client.pem");
-}

@@ -121,7 +121,7 @@ pub fn pack(members: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
         let offset = (out.len() as u32).to_le_bytes();
         // Made on Unix, a file of mode 0600.
         directory
-            .extend([&CENTRAL[..], &[20, 3], &common, &[0; 8], &[0, 0, 0x80, 0x81], &offset, name].concat());
+            .extend([&CENTRAL[..], &[20, 3], &common, &[0; 6], &[0, 0, 0x80, 0x81], &offset, name].concat());
         out.extend([&LOCAL[..], &common, name, content].concat());
     }
     let (start, length) = (out.len() as u32, directory.len() as u32);

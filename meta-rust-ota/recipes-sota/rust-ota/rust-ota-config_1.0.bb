@@ -24,10 +24,12 @@ SRC_URI:append = "${@' file://' + d.getVar('SOTA_PACKED_CREDENTIALS') + ';unpack
 # trusts first) and, where the server's certificate is not from a public authority, the authority's certificate.
 RUST_OTA_SERVER ?= ""
 RUST_OTA_ROOT ?= ""
+# The first root of a server's Director, which a device trusts first. The other one, the Image repository's, is beside the credentials.
+RUST_OTA_DIRECTOR_ROOT ?= ""
 RUST_OTA_CA ?= ""
 RUST_OTA_TAGS ?= "main"
 RUST_OTA_METADATA ?= "tuf"
-SRC_URI:append = "${@''.join(' file://%s;unpack=0' % d.getVar(v) for v in ('RUST_OTA_ROOT', 'RUST_OTA_CA') if d.getVar(v))}"
+SRC_URI:append = "${@''.join(' file://%s;unpack=0' % d.getVar(v) for v in ('RUST_OTA_ROOT', 'RUST_OTA_DIRECTOR_ROOT', 'RUST_OTA_CA') if d.getVar(v))}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -43,6 +45,9 @@ do_install() {
         ${D}${nonarch_libdir}/sota/conf.d/50-rust-ota-server.toml
     if [ -n "${RUST_OTA_ROOT}" ]; then
         install -D -m 0644 ${RUST_OTA_ROOT} ${D}${nonarch_libdir}/sota/tuf/root.json
+    fi
+    if [ -n "${RUST_OTA_DIRECTOR_ROOT}" ]; then
+        install -D -m 0644 ${RUST_OTA_DIRECTOR_ROOT} ${D}${nonarch_libdir}/sota/tuf/director-root.json
     fi
     if [ -n "${RUST_OTA_CA}" ]; then
         install -m 0700 -d ${D}${localstatedir}/sota ${D}${localstatedir}/sota/import
@@ -91,6 +96,7 @@ PACKAGES = " \
     rust-ota-shared-prov \
     rust-ota-shared-prov-creds \
     rust-ota-device-prov \
+    rust-ota-director-root \
     rust-ota-uboot-env-rollback \
     rust-ota-disable-send-ip \
     rust-ota-auto-reboot \
@@ -123,8 +129,13 @@ FILES:rust-ota-shared-prov-creds = "${localstatedir}/sota/sota_provisioning_cred
 ALLOW_EMPTY:rust-ota-shared-prov-creds = "1"
 RDEPENDS:rust-ota-shared-prov = "${@'rust-ota-shared-prov-creds' if oe.types.boolean(d.getVar('SOTA_DEPLOY_CREDENTIALS')) else ''}"
 
+SUMMARY:rust-ota-director-root = "OTA client: what a device trusts first of its Director"
+FILES:rust-ota-director-root = "${nonarch_libdir}/sota/tuf/director-root.json"
+RDEPENDS:rust-ota-shared-prov += "${@'rust-ota-director-root' if d.getVar('RUST_OTA_DIRECTOR_ROOT') else ''}"
+RDEPENDS:rust-ota-device-prov += "${@'rust-ota-director-root' if d.getVar('RUST_OTA_DIRECTOR_ROOT') else ''}"
+
 # What a device trusts first belongs to the address that it asks.
-FILES:rust-ota-server += "${nonarch_libdir}/sota/tuf ${localstatedir}/sota/import"
+FILES:rust-ota-server += "${nonarch_libdir}/sota/tuf/root.json ${localstatedir}/sota/import"
 
 SUMMARY:rust-ota-watchdog = "Hardware watchdog, so that a hanging kernel counts as a failed boot"
 FILES:rust-ota-watchdog = "${nonarch_libdir}/systemd/system.conf.d"
