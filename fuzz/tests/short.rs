@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 
 /// A target, its name, and how many inputs it gets of a hundred: what makes repositories and signs them is slow.
-const TARGETS: [(&str, usize, fn(&[u8])); 11] = [
+const TARGETS: [(&str, usize, fn(&[u8])); 13] = [
     ("certificate", 100, rust_ota_fuzz::certificate::certificate),
+    ("pkcs12", 10, rust_ota_fuzz::certificate::pkcs12),
+    ("credentials_zip", 100, rust_ota_fuzz::certificate::credentials_zip),
     ("config", 100, rust_ota_fuzz::config::config),
     ("grub_block", 100, rust_ota_fuzz::boot::grub_block),
     ("uboot_environment", 100, rust_ota_fuzz::boot::uboot_environment),
