@@ -22,16 +22,20 @@ def ota_repo():
 
 
 class Server:
-    """A repository folder and its server, on a port of the loopback."""
+    """A repository folder and its server, on a port of the loopback. `shared`: with a Director, and a credential that a fleet shares to
+    reach it at this address."""
 
-    def __init__(self, folder, hardware_id, tell=None, hosts=("ota.test",)):
+    def __init__(self, folder, hardware_id, tell=None, hosts=("ota.test",), shared=None):
         self.folder = pathlib.Path(folder) / "ota"
         self.hardware_id = hardware_id
         self.log = pathlib.Path(folder) / "requests.jsonl"
         self.log.touch()
         self._tool, self._tell = ota_repo(), tell
-        self._run("init", self.folder)
+        self._run("init", self.folder, *(("--profile", "ats") if shared else ()))
         names = [word for host in hosts for word in ("--host", host)]
+        if shared:
+            self._run("director", "init", self.folder)
+            names += ["--shared", shared]
         self._run("tls", self.folder, *names, "--device", "device-1")
         self._process = None
         self.port = None
@@ -67,6 +71,29 @@ class Server:
         files = pathlib.Path(f"{self.folder}.keys") / "tls/devices/device-1"
         found = {path.name: path.read_bytes() for path in files.iterdir()}
         return {**found, "root.json": (self.folder / "repo/1.root.json").read_bytes()}
+
+    def shared_credentials(self):
+        """What the image of a fleet has: the credential that its devices share, and what they trust first of the Director."""
+        shared = pathlib.Path(f"{self.folder}.keys") / "tls/credentials.zip"
+        return {
+            "sota_provisioning_credentials.zip": shared.read_bytes(),
+            "director-root.json": (self.folder / "director/1.root.json").read_bytes(),
+        }
+
+    def assign(self, target, device, correlation_id):
+        """The Director says what a device is to have."""
+        self._run("director", "assign", self.folder, target, "--device", device, "--correlation-id", correlation_id)
+
+    def devices(self):
+        """Ids of the devices that have registered their ECUs."""
+        return [path.parent.name for path in pathlib.Path(f"{self.folder}.received").glob("*/ecus.json")]
+
+    def results(self, device):
+        """The installation reports in a device's manifests, in order: correlation id, success, code."""
+        manifests = sorted((pathlib.Path(f"{self.folder}.received") / device / "manifests").glob("*.json"))
+        reports = [json.loads(path.read_text())["signed"].get("installation_report") for path in manifests]
+        reports = [report["report"] for report in reports if report]
+        return [(report["correlation_id"], report["result"]["success"], report["result"]["code"]) for report in reports]
 
     def requests(self, path=""):
         """The requests so far whose path has `path` in it."""

@@ -82,16 +82,17 @@ class Bench:
         self._devices.remove(device)
         device.close()
 
-    def connected_device(self, image, name="device", hosts=("ota.test",)):
-        """A new device with the credentials for a new server, which publishes the device's release A: device, server, releases."""
+    def connected_device(self, image, name="device", hosts=("ota.test",), shared=None):
+        """A new device with the credentials for a new server, which publishes the device's release A: device, server, releases.
+        `shared`: as Server has it; the credentials are those of a fleet then."""
         releases = Releases(image, self._folder)
         self._releases.append(releases)
-        server = Server(self._folder, client.HARDWARE_ID, hosts=hosts)
+        server = Server(self._folder, client.HARDWARE_ID, hosts=hosts, shared=shared)
         self._servers.append(server)
         server.publish(releases.repo, image.commit, 1)
         server.start()
         device = self.device(image, name, server_port=server.port)
-        client.put_credentials(device.disk, server.credentials())
+        client.put_credentials(device.disk, server.shared_credentials() if shared else server.credentials())
         return device, server, releases
 
     def registry(self, server):
