@@ -44,7 +44,7 @@ struct Gateway {
     /// The answer to `POST /treehub/download-urls`.
     remotes: Arc<Mutex<Option<String>>>,
     /// The answer to every request for metadata, with its `Retry-After`.
-    refusal: Arc<Mutex<Option<(u16, u64)>>>,
+    refusal: Arc<Mutex<Option<(u16, String)>>>,
     /// Each connection ends with the timestamp.
     closing: Arc<Mutex<bool>>,
     /// Bytes of each connection, both ways, under TLS.
@@ -94,11 +94,10 @@ impl Gateway {
         while let Some(seen) = request(&mut stream, number) {
             let (mut status, mut body) = self.answer(&seen);
             let mut more = String::new();
-            if let Some((refused, seconds)) =
-                self.refusal.lock().unwrap().filter(|_| seen.path.starts_with("/repo/"))
-            {
+            let refusal = self.refusal.lock().unwrap().clone();
+            if let Some((refused, wish)) = refusal.filter(|_| seen.path.starts_with("/repo/")) {
                 (status, body) = (refused, Vec::new());
-                more = format!("Retry-After: {seconds}\r\n");
+                more = format!("Retry-After: {wish}\r\n");
             } else if status == 200 && seen.path == "/repo/timestamp.json" {
                 let etag = format!("\"{}\"", rust_ota::tuf::sha256_hex(&body));
                 if seen.header("if-none-match") == Some(etag.as_str()) {
@@ -610,7 +609,7 @@ fn a_server_that_wants_to_be_left_alone_is_over_a_restart_too() {
     let world = device("gateway-retry-after");
     let gateway = Gateway::start(&world);
     lite(&world, &["check"]).expect(0);
-    *gateway.refusal.lock().unwrap() = Some((503, 100));
+    *gateway.refusal.lock().unwrap() = Some((503, "100".into()));
     gateway.take();
     let file = world.path("sota/rust-ota/backoff.json");
     let stored = || -> Option<Value> { serde_json::from_slice(&fs::read(&file).ok()?).ok() };
@@ -629,6 +628,11 @@ fn a_server_that_wants_to_be_left_alone_is_over_a_restart_too() {
         std::thread::sleep(Duration::from_secs(4));
         assert!(gateway.take().is_empty(), "with an interval of a second");
     }
+    // A date, by the clock of the server.
+    let wish = "Tue, 01 Jan 2030 00:05:00 GMT\r\nDate: Tue, 01 Jan 2030 00:00:00 GMT";
+    *gateway.refusal.lock().unwrap() = Some((503, wish.into()));
+    lite(&world, &["check"]).says("left alone for 300 s");
+    *gateway.refusal.lock().unwrap() = None;
     lite(&world, &["check"]).expect(0);
     fs::write(&file, format!("{{\"failures\": 1, \"until\": {}}}", now() - 1)).unwrap();
     let _daemon = Daemon::start(&world);

@@ -259,7 +259,8 @@ struct Answered {
 impl fmt::Display for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: the server answered {}", self.url, self.status)?;
-        self.retry_after.map_or(Ok(()), |seconds| write!(f, " and wants to be left alone for {seconds} s"))
+        let wish = self.retry_after.filter(|seconds| *seconds > 0);
+        wish.map_or(Ok(()), |seconds| write!(f, " and wants to be left alone for {seconds} s"))
     }
 }
 

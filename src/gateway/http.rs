@@ -6,12 +6,13 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::pkcs12::Credential;
 use super::resolver::RememberingResolver;
+use super::retry_after;
 use super::tls::tls_config;
 
 /// Bytes a second that a document of the largest allowed size must come with.
@@ -89,7 +90,7 @@ pub struct Reply {
     pub location: Option<String>,
     /// `WWW-Authenticate` as sent.
     pub challenge: Option<String>,
-    /// Seconds of a `Retry-After` header, where the server sent a number.
+    /// Seconds of a `Retry-After` header, where the server sent a number or a date.
     pub retry_after: Option<u64>,
     /// The body, at most as long as the limit of the call.
     pub body: Vec<u8>,
@@ -242,9 +243,16 @@ impl Http {
     }
 }
 
+/// Seconds since 1970.
+fn clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
 fn read_reply(url: &str, response: ureq::http::Response<ureq::Body>, limit: u64) -> Result<Reply, HttpError> {
     let etag = header(&response, "etag");
-    let retry_after = header(&response, "retry-after").and_then(|v| v.trim().parse().ok());
+    let date = header(&response, "date");
+    let wait = header(&response, "retry-after");
+    let retry_after = wait.and_then(|value| retry_after::seconds(&value, date.as_deref(), clock()));
     let location = header(&response, "location");
     let challenge = header(&response, "www-authenticate");
     let status = response.status().as_u16();
