@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::cli::exit;
 use crate::config::Settings;
 use crate::payload::ostree::{
-    Booted, Deployment, ObjectSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, Sysroot,
-    plan, pull,
+    Booted, Deployment, ObjectSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, StatsFile,
+    Sysroot, plan, pull,
 };
 
 use crate::store::TargetRecord;
@@ -80,6 +80,7 @@ impl Content {
         })
     }
 
+    /// Brings what is missing of a commit.
     pub fn fetch(
         &self,
         agent: &Agent,
@@ -87,10 +88,23 @@ impl Content {
         commit: &str,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
+        self.fetch_by(agent, source, commit, None, progress)
+    }
+
+    /// The same with statistics of static deltas, where the Target names them.
+    pub fn fetch_by(
+        &self,
+        agent: &Agent,
+        source: &dyn ObjectSource,
+        commit: &str,
+        stats: Option<&StatsFile>,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<(), AgentError> {
         if self.sysroot.repo_has(commit)? {
             return Ok(());
         }
-        let report = pull(&self.sysroot, source, commit, &options(agent), &mut |p| {
+        let options = PullOptions { delta_stats: stats.cloned(), ..options(agent) };
+        let report = pull(&self.sysroot, source, commit, &options, &mut |p| {
             progress(Transfer {
                 objects_done: p.objects_done,
                 objects_total: p.objects_total,

@@ -47,8 +47,8 @@ use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Plan, Policy, Request, Target, reason, visible};
 use crate::gateway::device::{Device, device};
 use crate::gateway::remotes::remotes;
-use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource};
-use crate::store::{Etag, Installed, Lock, atomic};
+use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource, StatsFile};
+use crate::store::{Etag, Installed, Lock, TargetRecord, atomic};
 use bundle::Bundle;
 use callback::Callback;
 use content::Content;
@@ -300,6 +300,15 @@ impl Agent {
             Some(bundle) => trust::in_bundle(&self.settings, bundle, offered, self.now()?),
             None => Ok(offered),
         }
+    }
+
+    /// The signed statistics of static deltas to a Target that is fetched from a server.
+    fn delta_stats(&self, target: &TargetRecord) -> Option<StatsFile> {
+        if self.bundle.is_some() || !self.settings.static_deltas {
+            return None;
+        }
+        let named = self.names().into_iter().find(|t| t.name == target.name && t.commit == target.commit);
+        named.and_then(|t| t.delta_stats).map(|(sha256, size)| StatsFile { sha256, size })
     }
 
     /// The Targets of the last check, only to call things by their names.

@@ -85,9 +85,10 @@ impl Working<'_> {
         target: &TargetRecord,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
+        let stats = self.agent.delta_stats(target);
         for source in self.agent.other_sources(link, &target.name) {
             let content = self.agent.content()?;
-            match content.fetch(self.agent, source.as_ref(), &target.commit, progress) {
+            match content.fetch_by(self.agent, source.as_ref(), &target.commit, stats.as_ref(), progress) {
                 Err(error) if error.exit_code() != exit::NO_SPACE && !self.agent.stopping() => {
                     log::warn!("{error}; asking the next server");
                 }
@@ -95,7 +96,7 @@ impl Working<'_> {
             }
         }
         let source = self.agent.source(link, &target.name)?;
-        self.agent.content()?.fetch(self.agent, source.as_ref(), &target.commit, progress)
+        self.agent.content()?.fetch_by(self.agent, source.as_ref(), &target.commit, stats.as_ref(), progress)
     }
 
     /// Refreshes and decides; tells who wants to know.

@@ -21,6 +21,8 @@ pub struct Target {
     pub tags: Vec<String>,
     /// `custom.docker_compose_apps`: name to URI.
     pub apps: BTreeMap<String, String>,
+    /// `custom.delta-stats`: SHA-256 and length of the statistics of static deltas to the commit.
+    pub delta_stats: Option<(String, u64)>,
 }
 
 #[derive(Deserialize, Default)]
@@ -33,6 +35,8 @@ struct Custom {
     #[serde(rename = "targetFormat")]
     target_format: String,
     docker_compose_apps: Option<BTreeMap<String, App>>,
+    #[serde(rename = "delta-stats")]
+    delta_stats: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +70,7 @@ impl Target {
                 .into_iter()
                 .map(|(n, a)| (n, a.uri))
                 .collect(),
+            delta_stats: custom.delta_stats.as_ref().and_then(delta_stats),
         })
     }
 
@@ -85,6 +90,7 @@ impl Target {
             hardware_ids: Vec::new(),
             tags: Vec::new(),
             apps: record.apps.clone(),
+            delta_stats: None,
         }
     }
 
@@ -97,6 +103,12 @@ impl Target {
             apps: self.apps.clone(),
         }
     }
+}
+
+/// Statistics only help to choose: of another shape they are none, and the Target stays what it is.
+fn delta_stats(value: &serde_json::Value) -> Option<(String, u64)> {
+    let sha256 = value["sha256"].as_str().filter(|s| is_commit(s))?;
+    Some((sha256.to_string(), value["size"].as_u64()?))
 }
 
 impl VersionText {

@@ -15,6 +15,7 @@ fn target(version: i64) -> Target {
         hardware_ids: vec!["board".into()],
         tags: vec!["main".into()],
         apps: Default::default(),
+        delta_stats: None,
     }
 }
 

@@ -19,6 +19,6 @@ mod sysroot;
 pub use error::{OstreeError, OstreeErrorClass};
 pub use object::{Limits, ObjectId, ObjectKind};
 pub use plan::{Plan, Sizes, plan};
-pub use pull::{Progress, PullOptions, PullReport, pull};
+pub use pull::{Progress, PullOptions, PullReport, StatsFile, pull};
 pub use source::{FolderSource, HttpSource, ObjectSource, Opened, SourceError};
 pub use sysroot::{Booted, Deployment, OstreeSettings, Sysroot};

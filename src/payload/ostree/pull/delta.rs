@@ -1,7 +1,7 @@
 //! Static deltas: what changed between two commits in a few large files, instead of an object for each changed file.
 //!
 //! A delta is only a faster way to objects: its superblock and parts are not signed. What it may cost is bounded by what
-//! the signed commit says that the objects cost, libostree verifies each object that it writes by the object's own hash,
+//! the signed commit says that the objects cost, or signed statistics that the delta does, libostree verifies each object that it writes by the object's own hash,
 //! and the walk that follows finds whatever is still missing. So a delta that is broken, or lies, costs bytes and nothing
 //! else, and fewer of them than the objects do.
 
@@ -15,11 +15,12 @@ use base64::Engine;
 use base64::alphabet::Alphabet;
 use base64::engine::{GeneralPurpose, general_purpose::NO_PAD};
 
-use super::PullOptions;
 use super::transaction::Transaction;
+use super::{PullOptions, stats};
 use crate::payload::ostree::error::OstreeError;
 use crate::payload::ostree::source::{ObjectSource, SourceError};
 use crate::payload::ostree::space::Space;
+use crate::payload::ostree::sysroot::Sysroot;
 use crate::tuf::{from_hex, to_hex};
 
 /// Standard base64 with `_` for `/`, which would be a folder.
@@ -37,6 +38,15 @@ pub struct Step<'a> {
     pub to: &'a str,
 }
 
+/// What a delta may cost. At least one of both is known.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    /// The bytes of the missing objects, by the commit: it has to be cheaper.
+    objects: Option<u64>,
+    /// The bytes of its parts, by signed statistics: it is another one if it has more.
+    parts: Option<u64>,
+}
+
 /// What a delta costs.
 struct Parts {
     sizes: Vec<u64>,
@@ -44,29 +54,93 @@ struct Parts {
     total: u64,
 }
 
-/// Applies the delta, if there is one and it is cheaper than `objects`, the bytes of the missing objects. Gives the bytes
-/// that came, none where nothing was applied.
-pub fn apply(
+/// Takes a static delta from the running system, where it is cheaper than `objects`, the bytes of the missing objects if
+/// the commit tells them. Gives the bytes of a delta that was applied. One that fails is no failure of the pull.
+pub fn take(
+    sysroot: &Sysroot,
+    repo_path: &Path,
+    source: &dyn ObjectSource,
+    commit: &str,
+    objects: Option<u64>,
+    space: &Space,
+    options: &PullOptions,
+) -> Result<u64, OstreeError> {
+    let Some(from) = sysroot.booted_commit()? else { return Ok(0) };
+    if !sysroot.repo_has(&from)? {
+        return Ok(0);
+    }
+    let step = Step { from: &from, to: commit };
+    let Some(budget) = budget(source, step, objects, space, options)? else { return Ok(0) };
+    match apply(&sysroot.repo(), repo_path, source, step, budget, space, options) {
+        Ok(bytes) => Ok(bytes.unwrap_or(0)),
+        Err(OstreeError::Stopped) => Err(OstreeError::Stopped),
+        Err(error) => {
+            log::warn!("{error}; fetching the objects");
+            Ok(0)
+        }
+    }
+}
+
+/// What the delta may cost; nothing where it is known not to help, or nobody knows.
+fn budget(
+    source: &dyn ObjectSource,
+    step: Step<'_>,
+    objects: Option<u64>,
+    space: &Space,
+    options: &PullOptions,
+) -> Result<Option<Budget>, OstreeError> {
+    let known = match options.delta_stats.as_ref().map(|file| stats::of(source, file, step)) {
+        Some(Ok(known)) => known,
+        Some(Err(error)) => {
+            log::warn!("{error}; deciding without the statistics of static deltas");
+            None
+        }
+        None => None,
+    };
+    match (known, objects) {
+        (None, None) => return Ok(None),
+        (Some(known), Some(objects)) if known.size >= objects => {
+            log::debug!(
+                "the static delta has {} bytes and the objects {objects}: it does not help",
+                known.size
+            );
+            return Ok(None);
+        }
+        // Without sizes in the commit nothing else tells how much room is needed.
+        (Some(known), None) => space.require(known.unpacked)?,
+        _ => {}
+    }
+    Ok(Some(Budget { objects, parts: known.map(|known| known.size) }))
+}
+
+/// Applies the delta, if there is one and it is within the budget. Gives the bytes that came, none where nothing was
+/// applied.
+fn apply(
     repo: &::ostree::Repo,
     repo_path: &Path,
     source: &dyn ObjectSource,
     step: Step<'_>,
-    objects: u64,
+    budget: Budget,
     space: &Space,
     options: &PullOptions,
 ) -> Result<Option<u64>, OstreeError> {
     let folder = folder(step)?;
+    let objects = budget.objects.unwrap_or(u64::MAX);
     let Some(superblock) = fetch(source, &format!("{folder}/superblock"), objects.min(SUPERBLOCK_LIMIT))?
     else {
         return Ok(None);
     };
     let parts = read(&superblock, step)?;
+    let came: u64 = parts.sizes.iter().copied().fold(0, u64::saturating_add);
+    if budget.parts.is_some_and(|signed| came > signed) {
+        return Err(broken(step, "it is larger than its signed statistics say"));
+    }
     let cost = parts.total.saturating_add(superblock.len() as u64);
     if cost >= objects {
         log::debug!("the static delta has {cost} bytes and the objects {objects}: it does not help");
         return Ok(None);
     }
-    space.require(parts.sizes.iter().sum())?;
+    space.require(came)?;
     let local = Scratch::new(repo_path)?;
     local.write("superblock", &superblock)?;
     for (number, size) in parts.sizes.iter().enumerate() {
@@ -80,7 +154,7 @@ pub fn apply(
     repo.static_delta_execute_offline(&gio::File::for_path(&local.0), false, gio::Cancellable::NONE)
         .map_err(|e: glib::Error| broken(step, e.message()))?;
     transaction.commit()?;
-    Ok(Some(parts.sizes.iter().sum::<u64>() + superblock.len() as u64))
+    Ok(Some(came + superblock.len() as u64))
 }
 
 /// `deltas/AB/CDEF...-TO`, of the hashes in base64.
@@ -96,7 +170,11 @@ fn folder(step: Step<'_>) -> Result<String, OstreeError> {
 }
 
 /// None where the source does not have it. No retries: there is another way to the objects.
-fn fetch(source: &dyn ObjectSource, path: &str, limit: u64) -> Result<Option<Vec<u8>>, OstreeError> {
+pub(super) fn fetch(
+    source: &dyn ObjectSource,
+    path: &str,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, OstreeError> {
     let opened = match source.open(path, 0) {
         Ok(opened) => opened,
         Err(SourceError::NotFound { .. }) => return Ok(None),

@@ -47,7 +47,8 @@ pub fn pull(
     let mut start = Start::new(&repo, source, id, &repo_path, &space, options)?;
     mark_partial(&repo, &repo_path, commit)?;
     let delta_bytes = if options.deltas {
-        by_delta(sysroot, &repo, &repo_path, source, commit, &start, &space, options)?
+        let objects = start.missing.as_ref().map(|m| m.values().map(|object| object.archived).sum());
+        delta::take(sysroot, &repo_path, source, commit, objects, &space, options)?
     } else {
         0
     };
@@ -61,36 +62,6 @@ pub fn pull(
     repo.mark_commit_partial(commit, false)
         .map_err(|e| OstreeError::repo(format!("marking {commit} as complete"), e))?;
     Ok(PullReport { delta_bytes, ..report })
-}
-
-/// The bytes of a delta that was applied. One that fails is no failure of the pull.
-#[allow(clippy::too_many_arguments)]
-fn by_delta(
-    sysroot: &Sysroot,
-    repo: &::ostree::Repo,
-    repo_path: &Path,
-    source: &dyn ObjectSource,
-    commit: &str,
-    start: &Start,
-    space: &Space,
-    options: &PullOptions,
-) -> Result<u64, OstreeError> {
-    // Without signed sizes nobody knows what is cheaper.
-    let Some(missing) = &start.missing else { return Ok(0) };
-    let objects: u64 = missing.values().map(|object| object.archived).sum();
-    let Some(from) = sysroot.booted_commit()? else { return Ok(0) };
-    if !sysroot.repo_has(&from)? {
-        return Ok(0);
-    }
-    let step = delta::Step { from: &from, to: commit };
-    match delta::apply(repo, repo_path, source, step, objects, space, options) {
-        Ok(bytes) => Ok(bytes.unwrap_or(0)),
-        Err(OstreeError::Stopped) => Err(OstreeError::Stopped),
-        Err(error) => {
-            log::warn!("{error}; fetching the objects");
-            Ok(0)
-        }
-    }
 }
 
 /// Reads a commit object into memory and checks its hash.

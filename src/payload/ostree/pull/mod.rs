@@ -24,6 +24,7 @@ mod leader;
 mod queue;
 mod retry;
 mod shared;
+mod stats;
 mod transaction;
 mod writer;
 
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 pub(super) use leader::fetch_commit;
 pub use leader::pull;
+pub use stats::StatsFile;
 
 use super::object::Limits;
 
@@ -60,6 +62,8 @@ pub struct PullOptions {
     pub reserved_percent: Option<u8>,
     /// Static deltas from the running system are taken where they are cheaper.
     pub deltas: bool,
+    /// Signed statistics of the deltas to this commit, where its Target names them.
+    pub delta_stats: Option<StatsFile>,
     /// Ends the pull soon after it becomes true.
     pub stop: Option<Arc<AtomicBool>>,
 }
@@ -73,6 +77,7 @@ impl Default for PullOptions {
             limits: Limits::default(),
             reserved_percent: None,
             deltas: false,
+            delta_stats: None,
             stop: None,
         }
     }
