@@ -161,17 +161,3 @@ impl Three for (&str, &str, &str) {
         (publish(self.0), publish(self.1), publish(self.2))
     }
 }
-
-#[test]
-fn a_registry_that_wants_a_login_says_so() {
-    if !apps_common::there("htpasswd") {
-        return;
-    }
-    let Some(shop) = Shop::with_login("apps-login", Some("robot:secret")) else { return };
-    let image = shop.image("f/web:1", "one", 1000);
-    let uri = shop.publish("web", &compose(&image));
-    shop.target(1, 2, &[("web", &uri)]);
-    shop.world.ota(&["check"]).expect(17);
-    // ota-repo's server has no /hub-creds/.
-    shop.world.ota(&["download"]).expect(50).says("the device gateway has none");
-}

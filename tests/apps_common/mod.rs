@@ -6,6 +6,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,8 +18,9 @@ pub use common::{HARDWARE_ID, Run, World};
 pub struct Shop {
     pub world: World,
     pub host: String,
-    registry: Option<Child>,
-    login: Option<String>,
+    registry: Option<Running>,
+    /// Who may publish, where not everybody may.
+    pub login: Option<String>,
     engine: Option<String>,
     /// Networks and control groups are the machine's: one test at a time has an engine.
     alone: Option<fs::File>,
@@ -39,17 +41,16 @@ impl Shop {
             return None;
         }
         let world = World::new(name);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut shop = Shop {
             world,
-            host: format!("127.0.0.1:{port}"),
+            host: format!("127.0.0.1:{}", free_port()),
             registry: None,
-            login: None,
+            login: login.map(str::to_string),
             engine: None,
             alone: None,
         };
-        shop.login = login.map(str::to_string);
-        shop.configure(port);
+        let auth = shop.login.as_ref().map(|login| shop.basic(login)).unwrap_or_default();
+        shop.configure(&auth);
         shop.start_registry();
         let root = shop.world.path("");
         shop.world.fragment(
@@ -63,49 +64,116 @@ impl Shop {
         Some(shop)
     }
 
-    fn configure(&self, port: u16) {
+    /// The part of a registry's configuration that wants this login.
+    pub fn basic(&self, login: &str) -> String {
+        let (user, password) = login.split_once(':').unwrap();
+        let line = self.world.run("htpasswd", &["-nbB", user, password]);
+        fs::write(self.world.path("htpasswd"), line).unwrap();
+        format!("auth:\n  htpasswd:\n    realm: shop\n    path: {}\n", self.world.path("htpasswd"))
+    }
+
+    /// What the registry does besides, from its next start on.
+    pub fn configure(&self, more: &str) {
+        self.write_configuration("registry", &self.host, more);
+    }
+
+    fn write_configuration(&self, name: &str, host: &str, more: &str) {
         let tls = self.world.path("ota.keys/tls");
-        let mut text = format!(
+        let text = format!(
             "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: 127.0.0.1:{port}\n  tls:\n    certificate: {tls}/server.crt\n    key: {tls}/server.key\n",
+             http:\n  addr: {host}\n  tls:\n    certificate: {tls}/server.crt\n    key: {tls}/server.key\n{more}",
             self.world.path("registry")
         );
-        if let Some(login) = &self.login {
-            let (user, password) = login.split_once(':').unwrap();
-            let line = self.world.run("htpasswd", &["-nbB", user, password]);
-            fs::write(self.world.path("htpasswd"), line).unwrap();
-            text.push_str(&format!(
-                "auth:\n  htpasswd:\n    realm: shop\n    path: {}\n",
-                self.world.path("htpasswd")
-            ));
-        }
-        fs::write(self.world.path("registry.yml"), text).unwrap();
+        fs::write(self.world.path(&format!("{name}.yml")), text).unwrap();
     }
 
     pub fn start_registry(&mut self) {
-        let log = fs::File::create(self.world.path("registry.log")).unwrap();
+        self.registry = None;
+        self.registry = Some(self.run_registry("registry", &self.host));
+    }
+
+    fn run_registry(&self, name: &str, host: &str) -> Running {
+        let log = fs::File::create(self.world.path(&format!("{name}.log"))).unwrap();
         let child = Command::new("docker-registry")
-            .args(["serve", &self.world.path("registry.yml")])
+            .args(["serve", &self.world.path(&format!("{name}.yml"))])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        self.registry = Some(child);
+        let running = Running(child);
         for _ in 0..100 {
-            if TcpStream::connect(&self.host).is_ok() {
-                return;
+            if TcpStream::connect(host).is_ok() {
+                return running;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("{}", fs::read_to_string(self.world.path("registry.log")).unwrap());
+        panic!("{}", fs::read_to_string(self.world.path(&format!("{name}.log"))).unwrap());
+    }
+
+    /// Another registry with the same images, at an address of its own.
+    pub fn another_registry(&self, more: &str) -> (String, Running) {
+        let host = format!("127.0.0.1:{}", free_port());
+        self.write_configuration("another", &host, more);
+        let running = self.run_registry("another", &host);
+        (host, running)
     }
 
     pub fn stop_registry(&mut self) {
-        if let Some(mut child) = self.registry.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.registry = None;
+    }
+
+    /// tests/python/registry_login.py with this login, as the server of the device's metadata: its address.
+    pub fn gateway(&self, login: &str) -> (String, Running) {
+        let key = self.world.path("token.key");
+        let certificate = self.world.path("token.crt");
+        let new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=tokens"];
+        self.world.run("openssl", &[&new[..], &["-keyout", &key, "-out", &certificate]].concat());
+        let tls = self.world.path("ota.keys/tls");
+        let mut child = Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/registry_login.py"))
+            .args([
+                "--cert",
+                &format!("{tls}/server.crt"),
+                "--key",
+                &format!("{tls}/server.key"),
+                "--ca",
+                &self.ca(),
+            ])
+            .args([
+                "--site",
+                &self.world.path("ota"),
+                "--user",
+                login,
+                "--log",
+                &self.world.path("gateway.jsonl"),
+            ])
+            .args([
+                "--token-key",
+                &key,
+                "--token-cert",
+                &certificate,
+                "--blobs",
+                &self.world.path("registry"),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        let address = address.trim().to_string();
+        self.world.fragment("65-gateway", &format!("[uptane]\nrepo_server = {address}/repo\n"));
+        (address, Running(child))
+    }
+
+    /// What the gateway was asked under this path: the scheme of each login, and whether the device's certificate was shown.
+    pub fn asked(&self, path: &str) -> Vec<(String, bool)> {
+        let log = fs::read_to_string(self.world.path("gateway.jsonl")).unwrap_or_default();
+        let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines
+            .filter(|l| l["path"].as_str().unwrap().starts_with(path))
+            .map(|l| (l["authorization"].as_str().unwrap().to_string(), l["certificate"].as_bool().unwrap()))
+            .collect()
     }
 
     pub fn ca(&self) -> String {
@@ -279,6 +347,20 @@ impl Drop for Shop {
             self.podman(&["system", "reset", "--force"]);
         }
     }
+}
+
+/// A process that ends with its test.
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One service that runs until it is stopped.

@@ -15,7 +15,7 @@ use crate::config::EngineKind;
 use crate::decide::Target;
 use crate::payload::apps::{
     self, App, Apps, AppsError, AppsErrorClass, Container, Engine, Login, Platform, Present, Reason,
-    Registry, Room, Source, StartLimits, Store, engine,
+    Reference, Registry, Room, Source, StartLimits, Store, engine,
 };
 use crate::store::{Installed, TargetRecord};
 
@@ -106,7 +106,7 @@ impl AppRoom<'_> {
         let room = Room { images: settings.images.clone(), watermark: settings.watermark };
         let source: Box<dyn Source> = match &self.agent.bundle {
             Some(bundle) => Box::new(Store::at(&bundle.apps())),
-            None => Box::new(self.registry(link)?),
+            None => Box::new(self.registry(link, apps)?),
         };
         let stop = self.agent.stop_flag();
         let mut bytes = 0;
@@ -123,9 +123,11 @@ impl AppRoom<'_> {
         Ok(())
     }
 
-    fn registry(&self, link: &Link<'_>) -> Result<Registry, AgentError> {
+    /// The gateway's login is for the registries of the apps themselves, which the Target's signature covers.
+    fn registry(&self, link: &Link<'_>, apps: &Apps) -> Result<Registry, AgentError> {
         let login = link.credentials().map_or(Login::Nobody, |(http, url)| Login::Gateway(http, url));
-        Ok(Registry::new(link.registries()?, login))
+        let known = apps.values().filter_map(|uri| Reference::parse(uri).ok()).map(|r| r.registry);
+        Ok(Registry::new(link.registries()?, login, known.collect()))
     }
 
     /// All of these apps, whole; an error says which one is not.

@@ -38,7 +38,7 @@ pub struct Published {
 /// Packs the project and brings it to `to`.
 pub fn publish(project: &Path, to: &str, access: &Access) -> Result<Published, Error> {
     let place = Place::parse(to).map_err(|reason| Error::option("--to", format!("{to:?} {reason}")))?;
-    let registry = access.registry()?;
+    let registry = access.registry(&place.registry)?;
     let path = project.join(COMPOSE_FILE);
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let compose = Compose::read(&text).map_err(|e| Error::content(&path, e))?;
@@ -71,13 +71,14 @@ pub fn fetch(name: &str, uri: &str, out: &Path, arch: Option<&str>, access: &Acc
         None => this_platform(),
         Some(arch) => Platform { architecture: arch.to_string(), os: "linux".into(), variant: String::new() },
     };
+    let parsed = Reference::parse(uri).map_err(|reason| Error::option("URI", format!("{uri:?} {reason}")))?;
     let wanted = [(name.to_string(), uri.to_string())].into();
     // The folder is not a device: it may be filled.
     let room = Room { images: out.to_path_buf(), watermark: 100 };
     let mut bytes = 0;
     apps::fetch(
         &wanted,
-        &access.registry()?,
+        &access.registry(&parsed.registry)?,
         &Store::at(out),
         &platform,
         &room,
@@ -106,7 +107,8 @@ pub fn custom(pairs: &[String]) -> Result<Option<serde_json::Value>, Error> {
 }
 
 impl Access {
-    fn registry(&self) -> Result<Registry, Error> {
+    /// The login is for this registry: images may be in others.
+    fn registry(&self, known: &str) -> Result<Registry, Error> {
         let ca = self.ca.clone().or_else(rust_ota::config::public_ca);
         let http = Http::new(&HttpSettings { ca, ..HttpSettings::default() })
             .map_err(|e| Error::App { detail: e.to_string() })?;
@@ -118,7 +120,7 @@ impl Access {
             }
             _ => return Err(Error::option("--user", "needs --password-file, and that needs --user")),
         };
-        Ok(Registry::new(http, login))
+        Ok(Registry::new(http, login, [known.to_string()].into()))
     }
 }
 

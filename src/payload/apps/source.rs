@@ -1,6 +1,6 @@
 //! Where blobs come from: a registry, or the folder of an offline update.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -59,6 +59,8 @@ impl Source for Store {
 pub struct Registry {
     pub(super) http: Http,
     login: Login,
+    /// The registries that the login is for.
+    known: BTreeSet<String>,
     /// `Authorization` for each repository.
     tokens: Mutex<BTreeMap<String, String>>,
 }
@@ -86,9 +88,10 @@ pub struct Credentials {
 }
 
 impl Registry {
-    /// `http` has no certificate of the device: registries are other people's.
-    pub fn new(http: Http, login: Login) -> Registry {
-        Registry { http, login, tokens: Mutex::default() }
+    /// `http` has no certificate of the device: registries are other people's. The login is for the registries of `known`:
+    /// images may be anywhere, and a stranger is told no password, nor whom to ask with it.
+    pub fn new(http: Http, login: Login, known: BTreeSet<String>) -> Registry {
+        Registry { http, login, known, tokens: Mutex::default() }
     }
 
     fn get(&self, what: &Reference, url: &str, part: Part, from: u64) -> Result<Stream, AppsError> {
@@ -120,20 +123,24 @@ impl Registry {
 
     /// Answers a `WWW-Authenticate`: Basic at once, Bearer with a token of the realm.
     pub(super) fn answer(&self, challenge: &str, url: &str, repository: &str) -> Result<String, AppsError> {
-        let header = self.authorization(challenge, url)?;
+        let header = self.authorization(challenge, url, repository)?;
         if let Ok(mut tokens) = self.tokens.lock() {
             tokens.insert(repository.to_string(), header.clone());
         }
         Ok(header)
     }
 
-    fn authorization(&self, challenge: &str, url: &str) -> Result<String, AppsError> {
+    fn authorization(&self, challenge: &str, url: &str, repository: &str) -> Result<String, AppsError> {
         let refused = |reason: &str| AppsError::Refused { url: url.to_string(), reason: reason.to_string() };
-        let credentials = self.credentials()?;
+        let host = repository.split('/').next().unwrap_or_default();
+        let ours = self.known.contains(host);
+        let credentials = if ours { self.credentials()? } else { None };
         if scheme(challenge, "Basic").is_some() {
-            let known = credentials.as_ref().map(basic);
-            return known
-                .ok_or_else(|| refused("the registry wants a login, and the device gateway has none"));
+            let lacks = match ours {
+                true => "the registry wants a login, and the device gateway has none",
+                false => "the registry wants a login, and there is only one for the registry of the app",
+            };
+            return credentials.as_ref().map(basic).ok_or_else(|| refused(lacks));
         }
         let parameters = scheme(challenge, "Bearer")
             .map(parameters)
