@@ -161,3 +161,57 @@ impl Three for (&str, &str, &str) {
         (publish(self.0), publish(self.1), publish(self.2))
     }
 }
+
+/// What the registry sent to the client since it started, by its own log of requests: path and bytes of each reply.
+fn sent(shop: &Shop) -> Vec<(String, u64)> {
+    let log = fs::read_to_string(shop.world.path("registry.log")).unwrap();
+    let ours = log.lines().filter(|l| l.contains("\"rust-ota/"));
+    ours.filter_map(|line| {
+        let mut words = line.split_once("\"GET ")?.1.split(' ');
+        Some((words.next()?.to_string(), words.nth(2)?.parse().unwrap()))
+    })
+    .collect()
+}
+
+#[test]
+fn what_is_fetched_is_what_changed() {
+    let Some(mut shop) = Shop::new("apps-delta") else { return };
+    // Two images on the same lower layer; the upper one changes.
+    let (one, two) = (shop.image("f/web:1", "one", 300_000), shop.image("f/web:2", "two", 100_000));
+    let (web, db) = (shop.publish("web", &compose(&one)), shop.publish("db", &compose(&one)));
+    let newer = shop.publish("web", &compose(&two));
+    shop.target(1, 2, &[("web", &web), ("db", &db)]);
+    shop.world.ota(&["check"]).expect(17);
+    shop.start_registry();
+    shop.world.ota(&["download"]).expect(0);
+    shop.stop_registry();
+    let first = sent(&shop);
+
+    shop.target(1, 3, &[("web", &newer), ("db", &db)]);
+    shop.world.ota(&["check"]).expect(17);
+    shop.start_registry();
+    shop.world.ota(&["download"]).expect(0);
+    shop.stop_registry();
+    let second = sent(&shop);
+
+    let size = |hex: &str| fs::metadata(shop.blob(hex)).unwrap().len();
+    let upper = size(&shop.layer(&two));
+    let bytes = |replies: &[(String, u64)]| replies.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    let whole: u64 =
+        shop.world.snapshot("reset-apps/blobs").iter().map(|(_, content)| content.len() as u64).sum();
+    println!(
+        "first installation: {} bytes in {} requests; one layer of {upper} bytes changed: {} bytes in {} requests; the store has {whole}",
+        bytes(&first),
+        first.len(),
+        bytes(&second),
+        second.len(),
+    );
+    // Two manifests, the archive with the Compose file, and the image's configuration.
+    assert!(bytes(&second) <= upper + 4096, "{second:?}");
+    assert!(bytes(&second) >= upper);
+    assert_eq!(second.len(), 5, "{second:?}");
+    let mut paths: Vec<_> = first.iter().map(|(path, _)| path).collect();
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), first.len(), "nothing is asked for twice, whichever app needs it: {first:?}");
+}
