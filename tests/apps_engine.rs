@@ -1,10 +1,15 @@
 //! Apps with a real engine on this machine (Podman): first installation, an update of one app without a reboot, with a reboot,
 //! apps that do not come up, and the way back. With Docker the same is tested in qemu-tests/tests/test_apps_docker.py.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod apps_common;
 
 use apps_common::{Shop, compose};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn from_the_first_installation_to_a_removed_app() {
@@ -166,4 +171,75 @@ fn apps_are_staged_and_started_by_finalize() {
     assert_eq!(shop.version_of("web").as_deref(), Some("one"));
     let status = shop.lite(&["status", "--json", "1"]).expect(0).json();
     assert_eq!(status["applied_target"]["apps"][0]["running"], true);
+}
+
+/// A web server that ends at once when it is told to, as an app should.
+fn served(image: &str, port: u16) -> String {
+    format!(
+        "services:\n  web:\n    image: {image}\n    command: [\"sh\", \"-c\", \"trap 'exit 0' TERM; httpd -f -p 8080 -h /www & wait\"]\n    \
+         ports: [\"127.0.0.1:{port}:8080\"]\n"
+    )
+}
+
+/// What a web server says; none where nobody answers.
+fn ask(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    reply.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_string())
+}
+
+/// Seconds from the last answer of the old version to the first one of the new, while `update` runs.
+fn away(port: u16, old: &str, new: &str, update: impl FnOnce()) -> f64 {
+    let (done, seen) = (AtomicBool::new(false), Mutex::new((None, None)));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let said = ask(port);
+                let mut seen = seen.lock().unwrap();
+                match said.as_deref() {
+                    Some(text) if text == old => seen.0 = Some(Instant::now()),
+                    Some(text) if text == new => drop(seen.1.get_or_insert_with(Instant::now)),
+                    _ => {}
+                }
+                drop(seen);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        update();
+        done.store(true, Ordering::Relaxed);
+    });
+    let (last, first) = seen.into_inner().unwrap();
+    (first.expect("the new version answered") - last.expect("the old version answered")).as_secs_f64()
+}
+
+#[test]
+fn how_long_an_app_is_away() {
+    let Some(mut shop) = Shop::new("apps-away") else { return };
+    if !shop.engine() {
+        return;
+    }
+    let port = shop.free_port();
+    let (one, two) = (shop.image("f/web:1", "one", 4_000_000), shop.image("f/web:2", "two", 4_000_000));
+    let apps = [&one, &two].map(|image| shop.publish("web", &served(image, port)));
+    let other = shop.publish("db", &compose(&one));
+    shop.target(1, 2, &[("web", &apps[0]), ("db", &other)]);
+    shop.ota(&["update"]).expect(0);
+    assert_eq!(ask(port).as_deref(), Some("one"));
+    let untouched = |shop: &Shop| {
+        let filter = "label=com.docker.compose.project=db";
+        shop.podman(&["ps", "--no-trunc", "--filter", filter, "--format", "{{.ID}} {{.StartedAt}}"]).stdout
+    };
+    let before = untouched(&shop);
+    for (version, app, old, new, stop) in [(3, 1, "one", "two", "1"), (4, 0, "two", "one", "0")] {
+        shop.world.fragment("70-stop", &format!("[pacman]\nstop_apps_before_update = {stop}\n"));
+        shop.target(1, version, &[("web", &apps[app]), ("db", &other)]);
+        shop.ota(&["check"]).expect(17);
+        shop.ota(&["download"]).expect(0);
+        let seconds = away(port, old, new, || drop(shop.ota(&["install"]).expect(0)));
+        println!("stop_apps_before_update = {stop}: away for {seconds:.2} s");
+        assert_eq!(untouched(&shop), before, "the other app runs on");
+    }
 }

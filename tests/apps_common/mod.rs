@@ -111,6 +111,10 @@ impl Shop {
         panic!("{}", fs::read_to_string(self.world.path(&format!("{name}.log"))).unwrap());
     }
 
+    pub fn free_port(&self) -> u16 {
+        free_port()
+    }
+
     /// Another registry with the same images, at an address of its own.
     pub fn another_registry(&self, more: &str) -> (String, Running) {
         let host = format!("127.0.0.1:{}", free_port());
