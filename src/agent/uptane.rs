@@ -193,14 +193,15 @@ pub fn download(
     verified: &Verified<'_>,
     path: &Path,
 ) -> Result<file::Fetched, UptaneError> {
-    let url = content_url(image_url, verified);
+    let url = content_url(image_url, &verified.target, verified.uri.as_deref());
     let fetched = file::fetch(http, &url, &verified.info, path);
     fetched.map_err(|error| UptaneError::Download { target: verified.target.clone(), error })
 }
 
-fn content_url(image_url: &str, verified: &Verified<'_>) -> String {
-    let own = || format!("{}/targets/{}", image_url.trim_end_matches('/'), quote_path(&verified.target));
-    verified.uri.clone().unwrap_or_else(own)
+/// Where a Target's file is: at the URI that the metadata gives, or in the Image repository.
+pub fn content_url(image_url: &str, target: &str, uri: Option<&str>) -> String {
+    let own = || format!("{}/targets/{}", image_url.trim_end_matches('/'), quote_path(target));
+    uri.map_or_else(own, str::to_owned)
 }
 
 /// A Director's targets name one vehicle's Targets, so they are short.
@@ -258,7 +259,7 @@ fn download_class(error: &FileError) -> Class {
         FileError::Length { .. } | FileError::Hash { .. } => Class::TargetHashMismatch,
         FileError::NoHash => Class::TargetMismatch,
         FileError::Http(_) | FileError::Status { .. } | FileError::Cut { .. } => Class::TargetFetchFailure,
-        FileError::Store(_) => Class::LocalFailure,
+        FileError::NoSpace { .. } | FileError::Store(_) => Class::LocalFailure,
     }
 }
 

@@ -3,3 +3,4 @@
 pub mod apps;
 pub mod file;
 pub mod ostree;
+mod pace;

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +16,7 @@ use crate::payload::ostree::error::OstreeError;
 use crate::payload::ostree::object::ObjectId;
 use crate::payload::ostree::parse;
 use crate::payload::ostree::source::{Opened, SourceError};
+use crate::payload::pace::{Pace, SLOWEST};
 
 /// A fetched object, not yet verified by libostree.
 #[derive(Debug)]
@@ -292,32 +293,5 @@ impl<'a, 'b> Fetch<'a, 'b> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.shared.space.exhausted(None),
             _ => OstreeError::repo(format!("writing {}", self.part.path.display()), error),
         }
-    }
-}
-
-/// Bytes a second below which a body counts as stalled. The same rule as curl's in `ostree pull`.
-const SLOWEST: u64 = 1000;
-
-/// Tells a slow body from a stalled one. Silence is ended by the transport's own time limit.
-struct Pace {
-    window: Duration,
-    begun: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(window: Duration) -> Pace {
-        Pace { window, begun: Instant::now(), bytes: 0 }
-    }
-
-    fn too_slow(&mut self, read: usize) -> bool {
-        self.bytes += read as u64;
-        let passed = self.begun.elapsed();
-        if passed < self.window {
-            return false;
-        }
-        let slow = self.bytes < SLOWEST * self.window.as_secs().max(1);
-        (self.begun, self.bytes) = (Instant::now(), 0);
-        slow
     }
 }
