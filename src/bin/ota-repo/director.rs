@@ -118,6 +118,7 @@ pub fn assign(dir: &Path, keys: &[PathBuf], wanted: &Assignment) -> Result<Strin
     let image = Published::load(dir)?;
     let target = image.targets.targets.get(&wanted.target);
     let target = target.ok_or_else(|| Error::NoTarget { name: wanted.target.clone() })?;
+    let format = target.custom.get("targetFormat").cloned().unwrap_or_else(|| json!("OSTREE"));
     let (serial, hardware_id) = ecu(dir, wanted)?;
     let correlation = match &wanted.correlation_id {
         Some(id) => id.clone(),
@@ -132,7 +133,7 @@ pub fn assign(dir: &Path, keys: &[PathBuf], wanted: &Assignment) -> Result<Strin
         targets.targets.retain(|_, t| t.custom.get("ecuIdentifiers").is_some_and(|e| *e != json!({})));
         let entry = targets.targets.entry(wanted.target.clone()).or_insert_with(|| Target {
             custom: Map::from_iter([
-                ("targetFormat".to_string(), json!("OSTREE")),
+                ("targetFormat".to_string(), format),
                 ("ecuIdentifiers".to_string(), json!({})),
             ]),
             ..target.clone()

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rust_ota::payload::file::describe;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::de::DeserializeOwned;
 
@@ -28,6 +29,28 @@ pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE)
         .map_err(|error| Error::io("create", path)(error.into()))?;
     sync_folder(parent(path))
+}
+
+/// Copies a file of any size, whole or not at all; gives its length and SHA-256 in hex.
+pub fn copy(from: &Path, to: &Path) -> Result<(u64, String), Error> {
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent(to).join(format!(".{name}.new"));
+    let _ = fs::remove_file(&temporary);
+    fs::copy(from, &temporary).map_err(Error::io("copy", from))?;
+    let restrict = fs::set_permissions(&temporary, Permissions::from_mode(PUBLIC));
+    restrict.and_then(|()| File::open(&temporary)?.sync_all()).map_err(Error::io("write", &temporary))?;
+    // What was copied is what is signed, whatever becomes of the source.
+    let described = digest(&temporary)?;
+    fs::rename(&temporary, to).map_err(Error::io("write", to))?;
+    sync_folder(parent(to))?;
+    Ok(described)
+}
+
+/// Length and SHA-256 in hex.
+pub fn digest(path: &Path) -> Result<(u64, String), Error> {
+    let missing = || Error::io("read", path)(std::io::ErrorKind::NotFound.into());
+    let found = describe(path).map_err(|e| Error::content(path, e))?.ok_or_else(missing)?;
+    Ok((found.0, rust_ota::tuf::to_hex(&found.1)))
 }
 
 /// Removes what a crash left of [`replace`] in a folder.

@@ -7,20 +7,29 @@ use rust_ota::tuf::Profile;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
+use crate::files;
 use crate::metadata::{Target, canonical};
 use crate::publish::{Change, Signing, publish};
-use crate::repository::{Published, Repository};
+use crate::repository::{Published, Repository, metadata_folder};
 use crate::time;
 use crate::treehub::{self, Source, Wanted};
 
 /// Members of `custom` that options of their own set.
 const RESERVED: [&str; 5] = ["name", "version", "hardwareIds", "tags", "targetFormat"];
 
+/// What a Target brings.
+#[derive(Debug)]
+pub enum Content {
+    /// A commit of an OSTree repository.
+    Ostree { source: PathBuf, wanted: Wanted },
+    /// One file.
+    File(PathBuf),
+}
+
 /// A Target to add.
 #[derive(Debug)]
 pub struct Addition {
-    pub source: PathBuf,
-    pub wanted: Wanted,
+    pub content: Content,
     pub name: String,
     pub version: String,
     pub hardware_ids: Vec<String>,
@@ -33,35 +42,62 @@ pub struct Addition {
 #[derive(Debug)]
 pub struct Added {
     pub target: String,
-    pub commit: String,
+    /// The commit, or the SHA-256 of the file.
+    pub sha256: String,
     /// False when the very same Target was published before.
     pub changed: bool,
 }
 
-/// Copies the commit, then publishes the Target.
+/// Copies the content, then publishes the Target: metadata never names what a device cannot fetch.
 pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, Error> {
     check(addition)?;
     let custom = custom(addition)?;
     let repository = Repository::open(dir, keys)?;
     let published = repository.published()?;
-    let source = Source::find(&addition.source, &addition.wanted)?;
     let name = format!("{}-{}", addition.name, addition.version);
-    let target =
-        Target { length: 0, hashes: BTreeMap::from([("sha256".to_string(), source.commit.clone())]), custom };
+    let of = |length, sha256: &str| Target {
+        length,
+        hashes: BTreeMap::from([("sha256".to_string(), sha256.to_string())]),
+        custom,
+    };
     let known = published.targets.targets.get(&name);
-    if known.is_some_and(|known| *known != target) {
-        return Err(Error::TargetExists { name });
-    }
+    let refuse = |target: &Target| match known {
+        Some(known) if known != target => Err(Error::TargetExists { name: name.clone() }),
+        _ => Ok(()),
+    };
+    let target = match &addition.content {
+        Content::Ostree { source, wanted } => {
+            let source = Source::find(source, wanted)?;
+            let target = of(0, &source.commit);
+            refuse(&target)?;
+            source.copy(dir, &name)?;
+            target
+        }
+        Content::File(path) => {
+            let (length, sha256) = files::digest(path)?;
+            let target = of(length, &sha256);
+            refuse(&target)?;
+            files::create_folder(&file_folder(dir))?;
+            if files::copy(path, &file_folder(dir).join(&name))? != (length, sha256) {
+                return Err(Error::content(path, "it changed while it was copied; try again"));
+            }
+            target
+        }
+    };
     let changed = known.is_none();
-    // Objects first: metadata never names a commit that a device cannot fetch.
-    source.copy(dir, &name)?;
+    let sha256 = target.hashes["sha256"].clone();
     if changed {
         let mut targets = published.targets.clone();
         targets.targets.insert(name.clone(), target);
         let change = Change { targets: Some(targets), ..Change::default() };
         sign_and_publish(&repository, &published, change)?;
     }
-    Ok(Added { target: name, commit: source.commit, changed })
+    Ok(Added { target: name, sha256, changed })
+}
+
+/// Where devices look for the content of Targets that are files.
+fn file_folder(dir: &Path) -> PathBuf {
+    metadata_folder(dir).join("targets")
 }
 
 /// Takes Targets out of the metadata, by their full names.
@@ -76,7 +112,13 @@ pub fn remove(dir: &Path, keys: &[PathBuf], names: &[String]) -> Result<(), Erro
     }
     let change = Change { targets: Some(targets), ..Change::default() };
     sign_and_publish(&repository, &published, change)?;
-    names.iter().try_for_each(|name| treehub::forget(dir, name))
+    names.iter().try_for_each(|name| {
+        let file = file_folder(dir).join(name);
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", &file)(e)),
+            _ => treehub::forget(dir, name),
+        }
+    })
 }
 
 /// Signs with the keys at hand, now, and publishes.
@@ -112,7 +154,7 @@ fn check(addition: &Addition) -> Result<(), Error> {
     for tag in &addition.tags {
         check_word("--tag", tag)?;
     }
-    if let Wanted::Commit(commit) = &addition.wanted {
+    if let Content::Ostree { wanted: Wanted::Commit(commit), .. } = &addition.content {
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         if commit.len() != 64 || !commit.bytes().all(hex) {
             return Err(Error::option(
@@ -160,7 +202,10 @@ fn custom(addition: &Addition) -> Result<Map<String, Value>, Error> {
         "version": addition.version,
         "hardwareIds": addition.hardware_ids,
         "tags": addition.tags,
-        "targetFormat": "OSTREE",
+        "targetFormat": match addition.content {
+            Content::Ostree { .. } => "OSTREE",
+            Content::File(_) => "BINARY",
+        },
     });
     if let Value::Object(own) = own {
         custom.extend(own);

@@ -59,15 +59,17 @@ pub struct Target {
 
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
+// There is one of them in a run.
+#[allow(clippy::large_enum_variant)]
 pub enum TargetCommand {
     Add(TargetAdd),
     Remove(TargetRemove),
     List(TargetList),
 }
 
-/// Copy an OSTree commit into the repository, and publish it as the Target NAME-VERSION.
+/// Copy an OSTree commit or a file into the repository, and publish it as the Target NAME-VERSION.
 ///
-/// Objects come first, then targets, snapshot and timestamp: a device sees all of it or nothing.
+/// Content comes first, then targets, snapshot and timestamp: a device sees all of it or nothing.
 #[derive(FromArgs, Debug)]
 #[argh(
     subcommand,
@@ -79,9 +81,13 @@ pub struct TargetAdd {
     #[argh(positional, arg_name = "DIR")]
     pub dir: PathBuf,
 
-    /// OSTree repository that holds the commit, any mode
+    /// OSTree repository that holds the commit, any mode (or give --file)
     #[argh(option, arg_name = "FOLDER")]
-    pub ostree_repo: PathBuf,
+    pub ostree_repo: Option<PathBuf>,
+
+    /// a file in place of a commit: for ECUs that are no OSTree system
+    #[argh(option, arg_name = "PATH")]
+    pub file: Option<PathBuf>,
 
     /// take the newest commit of this ref (or give --commit)
     #[argh(option, arg_name = "REF")]

@@ -17,7 +17,7 @@ use crate::refresh;
 use crate::repository::{Published, Repository, Settings, metadata_folder};
 use crate::show;
 use crate::tags;
-use crate::target::{self, Addition};
+use crate::target::{self, Addition, Content};
 use crate::time;
 use crate::treehub::Wanted;
 
@@ -70,18 +70,11 @@ fn check_key_type(key_type: &str, given: &[(Role, PathBuf)]) -> Result<(), Error
 }
 
 pub fn target_add(args: TargetAdd) -> Result<(), Error> {
-    let wanted = match (args.r#ref, args.commit) {
-        (Some(name), None) => Wanted::Ref(name),
-        (None, Some(commit)) => Wanted::Commit(commit),
-        _ => {
-            return Err(Error::option("--ref or --commit", "give exactly one of them"));
-        }
-    };
+    let content = content(args.ostree_repo, args.r#ref, args.commit, args.file)?;
     let mut custom = args.custom;
     custom.extend(crate::apps::custom(&args.app)?.map(|apps| format!("docker_compose_apps={apps}")));
     let addition = Addition {
-        source: args.ostree_repo,
-        wanted,
+        content,
         name: args.name,
         version: args.version,
         hardware_ids: args.hardware_id,
@@ -89,14 +82,35 @@ pub fn target_add(args: TargetAdd) -> Result<(), Error> {
         custom,
     };
     let added = target::add(&args.dir, &args.keys, &addition)?;
+    let word = if matches!(addition.content, Content::File(_)) { "sha256" } else { "commit" };
     if args.json {
-        print_json(&json!({"target": added.target, "commit": added.commit, "changed": added.changed}));
+        print_json(&json!({"target": added.target, word: added.sha256, "changed": added.changed}));
     } else if added.changed {
-        println!("published Target {} (commit {})", added.target, added.commit);
+        println!("published Target {} ({word} {})", added.target, added.sha256);
     } else {
         println!("Target {} was published before, nothing changed", added.target);
     }
     Ok(())
+}
+
+fn content(
+    repository: Option<PathBuf>,
+    name: Option<String>,
+    commit: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Content, Error> {
+    match (repository, name, commit, file) {
+        (Some(source), Some(name), None, None) => Ok(Content::Ostree { source, wanted: Wanted::Ref(name) }),
+        (Some(source), None, Some(commit), None) => {
+            Ok(Content::Ostree { source, wanted: Wanted::Commit(commit) })
+        }
+        (None, None, None, Some(file)) => Ok(Content::File(file)),
+        (Some(_), _, _, None) => Err(Error::option("--ref or --commit", "give exactly one of them")),
+        _ => Err(Error::option(
+            "--ostree-repo or --file",
+            "give exactly one of them, --ref or --commit with the first only",
+        )),
+    }
 }
 
 pub fn target_remove(args: &TargetRemove) -> Result<(), Error> {
