@@ -6,41 +6,9 @@ mod aktualizr_common;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 
-use aktualizr_common::{World, aktualizr, assign, client, device, release, results};
-use serde_json::Value;
-
-/// All that an update changes, on the device and at the server.
-const STATE: [&str; 5] = ["sota", "run", "uboot.env", "sysroot", "ota.received"];
-
-fn copy(world: &World, from: &str, to: &str) {
-    let target = world.dir.join(to);
-    let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&target).output();
-    let _ = fs::remove_dir_all(&target);
-    fs::create_dir_all(&target).unwrap();
-    for name in STATE {
-        let (source, old) = (world.dir.join(from).join(name), target.join(name));
-        if source.exists() {
-            let status = Command::new("cp").arg("-a").arg(source).arg(old).status().unwrap();
-            assert!(status.success());
-        }
-    }
-}
-
-fn restore(world: &World) {
-    for name in STATE {
-        let path = world.dir.join(name);
-        let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(&path).output();
-        let _ = fs::remove_dir_all(&path);
-        let _ = fs::remove_file(&path);
-        let saved = world.dir.join("saved").join(name);
-        if saved.exists() {
-            let status = Command::new("cp").arg("-a").arg(saved).arg(&path).status().unwrap();
-            assert!(status.success());
-        }
-    }
-}
+use aktualizr_common::again::{copy, ended_well, read, restore, still_running};
+use aktualizr_common::{World, aktualizr, assign, client, device, release};
 
 /// Runs a mode that dies at the point of this number; false when it lived to its end.
 fn cut(world: &World, mode: &str, number: u32) -> bool {
@@ -51,41 +19,6 @@ fn cut(world: &World, mode: &str, number: u32) -> bool {
         None => assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout)),
     }
     output.status.signal().is_some()
-}
-
-/// The running system did not change by a kill: it is the second deployment once there are two.
-fn still_running(world: &World) {
-    let index = world.deployments().len() - 1;
-    world.fragment("50-booted", &format!("[rust_ota]\nbooted_deployment = {index}\n"));
-}
-
-fn read(world: &World, name: &str) -> Value {
-    serde_json::from_slice(&fs::read(world.dir.join("sota/rust-ota").join(name)).unwrap()).unwrap()
-}
-
-/// What must be true at the end.
-fn ended_well(world: &World, commit: &str, stage: &str) {
-    assert_eq!(world.deployments()[0], commit, "{stage}");
-    assert_eq!(world.boot_variable("upgrade_available"), "0", "{stage}");
-    let installed = read(world, "installed.json");
-    assert_eq!(installed["current"]["name"], "test-board-2", "{stage}");
-    assert!(
-        installed["pending"].is_null() && installed["known_bad"].as_array().unwrap().is_empty(),
-        "{stage}"
-    );
-    let state = read(world, "director.json");
-    assert!(state["installing"].is_null() && state["result"].is_null(), "{stage}: {state}");
-    let told = results(world);
-    // A kill between the server's answer and its note on disk tells twice, and both times the same.
-    assert!((1..=2).contains(&told.len()), "{stage}: {told:?}");
-    assert!(
-        told.iter().all(|r| r["result"]["code"] == "OK" && r["correlation_id"] == "c-2"),
-        "{stage}: {told:?}"
-    );
-    assert!(!fs::read_dir(world.dir.join("sota/rust-ota")).unwrap().flatten().any(|e| {
-        let name = e.file_name().to_string_lossy().into_owned();
-        name.ends_with(".damaged")
-    }));
 }
 
 /// Goes through all numbers of one stage.

@@ -67,6 +67,13 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
+    /// The Director assigned an OSTree commit to an ECU that is a file.
+    NotAFile {
+        /// The Target.
+        target: String,
+        /// The ECU.
+        serial: String,
+    },
     /// The device has no certificate, and cannot get one with the credential that devices share.
     SharedCredential {
         /// Where the credential is.
@@ -79,7 +86,7 @@ pub enum AgentError {
         /// The Target.
         target: String,
     },
-    /// The configuration names Secondaries, which this client does not drive.
+    /// The configuration names Secondaries that this client does not drive.
     Secondaries {
         /// The file.
         path: PathBuf,
@@ -150,6 +157,10 @@ impl fmt::Display for AgentError {
                 f,
                 "{target} is not an OSTree commit, and this device can install nothing else; assign an OSTree Target"
             ),
+            AgentError::NotAFile { target, serial } => write!(
+                f,
+                "{target} is an OSTree commit, and the ECU {serial} takes files only; assign a Target that is a file"
+            ),
             AgentError::SharedCredential { path, reason } => write!(
                 f,
                 "this device has no certificate of its own, and cannot get one with {}: {reason}",
@@ -161,7 +172,7 @@ impl fmt::Display for AgentError {
             ),
             AgentError::Secondaries { path, reason } => write!(
                 f,
-                "{}: {reason}; unset uptane.secondary_config_file, or stay with a client that updates Secondaries",
+                "{}: {reason}; correct what uptane.secondary_config_file names (docs/aktualizr.md has what is supported)",
                 path.display()
             ),
             AgentError::Firmware { target, fault } => write!(f, "{target} cannot be installed: {fault}"),

@@ -162,8 +162,7 @@ impl Agent {
     pub(super) fn has_nothing_to_tell(&self) -> bool {
         let state = &self.settings.state;
         let told = EventQueue::of(state).events().map_or(true, |events| events.is_empty());
-        let director = DirectorState::load(state).map_or((None, None), |s| (s.installing, s.result));
-        told && director == (None, None)
+        told && DirectorState::load(state).map_or(true, |director| director.has_nothing_to_tell())
     }
 
     /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.

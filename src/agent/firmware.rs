@@ -55,7 +55,7 @@ impl Working<'_> {
 
 impl Agent {
     /// None where the bootloader writes no firmware.
-    fn firmware(&self) -> Result<Option<Firmware>, AgentError> {
+    pub(super) fn firmware(&self) -> Result<Option<Firmware>, AgentError> {
         if !self.bootloader.writes_firmware() {
             return Ok(None);
         }

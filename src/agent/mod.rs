@@ -71,6 +71,7 @@ pub struct Agent {
     stop: Arc<AtomicBool>,
     memory: Memory,
     report_hardware: Cell<bool>,
+    hardware: Option<String>,
 }
 
 /// The right to change the device, held by one process at a time.
@@ -150,6 +151,7 @@ impl Agent {
             stop: Arc::default(),
             memory: Memory::default(),
             report_hardware: Cell::new(false),
+            hardware: None,
             settings,
         }
     }
@@ -162,6 +164,11 @@ impl Agent {
     /// The same client with an offline update in place of the servers: a folder with `tuf/` and `ostree_repo/`.
     pub fn with_bundle(self, bundle: Option<PathBuf>) -> Agent {
         Agent { bundle: bundle.map(Bundle), ..self }
+    }
+
+    /// The same client, which tells this in place of what `lshw` finds.
+    pub fn with_hardware(self, hardware: Option<String>) -> Agent {
+        Agent { hardware, ..self }
     }
 
     /// The server is told this device's hardware at the next check. It takes seconds to find out.

@@ -147,10 +147,23 @@ impl Agent {
         success: Option<bool>,
         details: &str,
     ) {
+        self.queue_of(None, kind, target, correlation, success, details);
+    }
+
+    /// Of another ECU than the Primary, by its serial.
+    pub(super) fn queue_of(
+        &self,
+        ecu: Option<&str>,
+        kind: Kind,
+        target: &TargetRecord,
+        correlation: &str,
+        success: Option<bool>,
+        details: &str,
+    ) {
         if self.settings.server.is_none() {
             return;
         }
-        let queued = self.try_queue(kind, target, correlation, success, details);
+        let queued = self.try_queue(ecu, kind, target, correlation, success, details);
         if let Err(error) = queued {
             log::warn!("an event was lost: {error}");
         }
@@ -158,6 +171,7 @@ impl Agent {
 
     fn try_queue(
         &self,
+        ecu: Option<&str>,
         kind: Kind,
         target: &TargetRecord,
         correlation_id: &str,
@@ -169,7 +183,7 @@ impl Agent {
             id: &random_id(),
             time,
             kind,
-            ecu: &self.serial()?,
+            ecu: &ecu.map_or_else(|| self.serial(), |ecu| Ok(ecu.to_string()))?,
             correlation_id,
             target: &target.name,
             version: target.version,
@@ -239,7 +253,8 @@ impl Agent {
 
     fn facts_to_tell(&self) -> Vec<(Fact, String)> {
         let network = if self.settings.director.report_network { device::network() } else { None };
-        let hardware = if self.report_hardware.take() { device::hardware() } else { None };
+        let find = || self.hardware.clone().or_else(device::hardware);
+        let hardware = self.report_hardware.take().then(find).flatten();
         let config = self.settings.config_report.clone();
         let all = [(Fact::Config, config), (Fact::Network, network), (Fact::Hardware, hardware)];
         all.into_iter().filter_map(|(fact, body)| Some((fact, body?))).collect()

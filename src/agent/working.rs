@@ -1,5 +1,7 @@
 //! What changes the device: check, fetch, deploy, forget. Each stage tells who wants to know.
 
+use std::collections::BTreeSet;
+
 use super::apps::{apps_now, remembered};
 use super::content::Content;
 use super::firmware::Change;
@@ -9,7 +11,7 @@ use super::report::Report;
 use super::{AgentError, Found, Outcome, Step, Transfer, Working, callback, trust};
 use crate::cli::exit;
 use crate::decide::{Plan, Policy, Request, Target};
-use crate::store::{Installed, Pending, TargetRecord, atomic};
+use crate::store::{DirectorState, Installed, Pending, TargetRecord, atomic};
 
 impl Working<'_> {
     /// Refreshes the trusted metadata and decides.
@@ -162,17 +164,54 @@ impl Working<'_> {
         }
     }
 
-    /// Forgets known-bad Targets; gives how many.
+    /// Forgets known-bad Targets, and what a Director assigned that came to nothing; gives how many Targets.
     pub fn clear_failed(&self, name: Option<&str>) -> Result<usize, AgentError> {
-        let mut installed = Installed::load(&self.agent.settings.state)?;
-        let before = installed.known_bad.len() + installed.bad_apps.len();
-        installed.known_bad.retain(|b| name.is_some_and(|n| n != b.target.name));
-        installed.bad_apps.retain(|b| name.is_some_and(|n| n != b.target.name));
-        let cleared = before - installed.known_bad.len() - installed.bad_apps.len();
-        if cleared > 0 {
-            installed.save(&self.agent.settings.state)?;
+        let folder = &self.agent.settings.state;
+        let mut cleared = BTreeSet::new();
+        let mut stays = |target: &TargetRecord| {
+            let stays = name.is_some_and(|n| n != target.name);
+            if !stays {
+                cleared.insert(target.name.clone());
+            }
+            stays
+        };
+        let mut installed = Installed::load(folder)?;
+        let before = (installed.known_bad.len(), installed.bad_apps.len());
+        installed.known_bad.retain(|b| stays(&b.target));
+        installed.bad_apps.retain(|b| stays(&b.target));
+        if before != (installed.known_bad.len(), installed.bad_apps.len()) {
+            installed.save(folder)?;
         }
-        Ok(cleared)
+        let mut director = DirectorState::load(folder)?;
+        let before = director.failed.len();
+        director.failed.retain(|f| stays(&f.target));
+        if before != director.failed.len() {
+            director.save(folder)?;
+        }
+        Ok(cleared.len())
+    }
+
+    /// Takes an installation back that no boot has tried; false where that cannot be. The deployment goes first: a cut
+    /// after that is one that finalize tells apart, and ends in the same state.
+    pub(super) fn undo_pending(&self) -> Result<bool, AgentError> {
+        let agent = self.agent;
+        let mut installed = Installed::load(&agent.settings.state)?;
+        let Some(pending) = installed.pending.take() else { return Ok(false) };
+        if agent.firmware()?.is_some_and(|firmware| firmware.unconfirmed) {
+            log::warn!("{} came with boot firmware, so it is not taken back", pending.target.name);
+            return Ok(false);
+        }
+        let content = agent.content()?;
+        content.keep_only_current()?;
+        if content.has_deployment(&pending.target.commit)? {
+            log::warn!("the deployment of {} is kept, so it is not taken back", pending.target.name);
+            return Ok(false);
+        }
+        agent.bootloader.confirm()?;
+        atomic::remove(&agent.settings.reboot_sentinel)?;
+        installed.save(&agent.settings.state)?;
+        Report::of_pending(agent, &pending, installed.current.as_ref()).completed(false, "withdrawn");
+        Ok(true)
     }
 
     pub(super) fn install(&self, target: &TargetRecord, report: &Report<'_>) -> Result<Outcome, AgentError> {

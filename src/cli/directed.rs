@@ -57,7 +57,11 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
 /// The exit code of an answer.
 pub fn code(answer: &Answer) -> u8 {
     match answer {
-        Answer::NoUpdate | Answer::Downloaded(_) | Answer::Adopted(_) | Answer::Failed(_) => exit::OK,
+        Answer::NoUpdate
+        | Answer::Downloaded(_)
+        | Answer::Updated(_)
+        | Answer::Adopted(_)
+        | Answer::Failed(_) => exit::OK,
         Answer::Available(_) => exit::NEW_TARGET,
         Answer::Installed(_) => exit::REBOOT_NEEDED,
         Answer::Awaiting(_) => exit::PENDING,
@@ -74,6 +78,7 @@ fn as_json(answer: &Answer) -> serde_json::Value {
         Answer::Downloaded(target) => ("downloaded", Some(target)),
         Answer::Installed(target) => ("installed", Some(target)),
         Answer::Awaiting(target) => ("reboot-needed", Some(target)),
+        Answer::Updated(target) => ("updated", Some(target)),
         Answer::Adopted(target) => ("adopted", Some(target)),
         Answer::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
     };

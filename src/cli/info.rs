@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{exit, start_logging};
+use crate::agent::director::known;
 use crate::agent::{Agent, Status};
 use crate::config::{Settings, load};
 use crate::device::{EcuKey, device_id, stored_key};
@@ -26,7 +27,7 @@ aktualizr-info command line options:
   --ecu-keys                 id and both halves of the ECU key
   --ecu-keyid, --ecu-pub-key, --ecu-prv-key
                              one of them and nothing else
-  --secondary-keys           accepted; there are no Secondaries
+  --secondary-keys           with each Secondary, id and public half of its key
   --image-root, --image-timestamp, --image-snapshot, --image-targets, --delegation
   --director-root, --director-targets
                              trusted metadata as it was received
@@ -191,7 +192,7 @@ fn answer(args: &Args, settings: Settings) -> Result<String, String> {
     if let Some(text) = one_thing(args, &settings)? {
         return Ok(text);
     }
-    let mut text = overview(&settings)?;
+    let mut text = overview(args, &settings)?;
     print_metadata(args, &settings, &mut text)?;
     if args.has("tls-creds") {
         for (heading, path) in [
@@ -232,7 +233,7 @@ fn one_thing(args: &Args, settings: &Settings) -> Result<Option<String>, String>
     Ok(Some(format!("{}\n", text.trim_end())))
 }
 
-fn overview(settings: &Settings) -> Result<String, String> {
+fn overview(args: &Args, settings: &Settings) -> Result<String, String> {
     let mut text = String::new();
     match device_id(settings) {
         Some(id) => drop(writeln!(text, "Device ID: {id}")),
@@ -245,10 +246,40 @@ fn overview(settings: &Settings) -> Result<String, String> {
         }
         None => text.push_str("Couldn't load ECU serials\n"),
     }
+    secondaries(args, settings, &mut text);
     let yes = |yes: bool| if yes { "yes" } else { "no" };
     let _ = writeln!(text, "Provisioned on server: {}", yes(provisioned(settings)?));
     let _ = writeln!(text, "Fetched metadata: {}", yes(fetched(settings)));
     Ok(text)
+}
+
+/// A file that cannot be read is no reason to say nothing of the Primary.
+fn secondaries(args: &Args, settings: &Settings, text: &mut String) {
+    let known = match known(settings) {
+        Ok(known) => known,
+        Err(error) => {
+            let _ = writeln!(text, "{error}");
+            return;
+        }
+    };
+    if !known.is_empty() {
+        text.push_str("Secondaries:\n");
+    }
+    for (number, ecu) in known.iter().enumerate() {
+        let _ = writeln!(text, "{}) serial ID: {}", number + 1, ecu.serial);
+        let _ = writeln!(text, "   hardware ID: {}", ecu.hardware_id);
+        match &ecu.firmware {
+            Some((hash, name)) => {
+                let _ = writeln!(text, "   installed image hash: {hash}");
+                let _ = writeln!(text, "   installed image filename: {name}");
+            }
+            None => text.push_str("   no details about installed nor pending images\n"),
+        }
+        if args.has("secondary-keys") {
+            let _ =
+                writeln!(text, "   public key ID: {}\n   public key:\n{}", ecu.key.0, ecu.key.1.trim_end());
+        }
+    }
 }
 
 fn provisioned(settings: &Settings) -> Result<bool, String> {

@@ -107,6 +107,8 @@ pub struct DirectorSettings {
     pub shared: Option<SharedCredential>,
     /// `uptane.secondary_config_file`.
     pub secondaries: Option<PathBuf>,
+    /// `pacman.images_path`: where Targets that are files wait for their installation.
+    pub images: PathBuf,
     /// `uptane.force_install_completion`: the daemon reboots by itself.
     pub reboot: bool,
     /// `uptane.running_mode`.
@@ -147,6 +149,7 @@ impl DirectorSettings {
             device_id: m.text("provision", "device_id"),
             shared,
             secondaries: m.path("uptane", "secondary_config_file"),
+            images: m.path("pacman", "images_path").unwrap_or_else(|| storage.join("images")),
             reboot: m.switch("uptane", "force_install_completion", false)?,
             running_mode: m.text("uptane", "running_mode"),
             packages_file: m
@@ -158,7 +161,7 @@ impl DirectorSettings {
 }
 
 const TRUST: [(&str, Trust); 2] = [("director", Trust::Director), ("latest", Trust::Latest)];
-const KEY_TYPES: [(&str, KeyType); 4] = [
+pub(super) const KEY_TYPES: [(&str, KeyType); 4] = [
     ("ED25519", KeyType::Ed25519),
     ("RSA2048", KeyType::Rsa),
     ("RSA3072", KeyType::Rsa),

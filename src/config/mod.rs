@@ -5,12 +5,14 @@ mod director;
 mod fragments;
 mod merged;
 mod report;
+mod secondaries;
 mod settings;
 
 pub use apps::{AppSettings, EngineKind};
 pub use director::{DirectorSettings, KeyType, SharedCredential, Trust};
 pub use fragments::{Fragment, parse};
 pub use merged::{Merged, Value};
+pub use secondaries::{VirtualSecondary, secondaries};
 pub use settings::{Metadata, RollbackMode, Settings};
 
 use std::fmt;

@@ -76,6 +76,18 @@ fn new_ed25519() -> Result<String, DeviceError> {
 }
 
 impl EcuKey {
+    /// The key in a file, if there is one.
+    pub fn at(path: &Path) -> Result<Option<EcuKey>, DeviceError> {
+        atomic::read(path)?.map(|bytes| EcuKey::read(path, &bytes)).transpose()
+    }
+
+    /// A new Ed25519 key, in a file that only this user reads.
+    pub fn make_at(path: &Path) -> Result<EcuKey, DeviceError> {
+        let pem = new_ed25519()?.into_bytes();
+        atomic::create_secret(path, &pem)?;
+        EcuKey::read(path, &pem)
+    }
+
     fn read(path: &Path, bytes: &[u8]) -> Result<EcuKey, DeviceError> {
         parse(bytes).map_err(|reason| DeviceError::Key { path: path.to_path_buf(), reason })
     }

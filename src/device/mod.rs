@@ -36,8 +36,10 @@ pub fn identity(settings: &Settings) -> Result<Identity, DeviceError> {
         return Ok(Identity { record, key });
     }
     let serial = settings.ecu_serial.clone().unwrap_or_else(|| key.id());
-    check("provision.primary_ecu_serial", &serial, MOST_SERIAL)?;
-    check("provision.primary_ecu_hardware_id", &settings.hardware_id, MOST_HARDWARE_ID)?;
+    check_names(
+        ("provision.primary_ecu_serial", &serial),
+        ("provision.primary_ecu_hardware_id", &settings.hardware_id),
+    )?;
     let mut record = EcuRecord::new(serial, settings.hardware_id.clone());
     record.save(&settings.state)?;
     Ok(Identity { record, key })
@@ -57,6 +59,15 @@ pub fn stored_key(settings: &Settings) -> Result<Option<(EcuKey, String)>, Devic
 pub fn device_id(settings: &Settings) -> Option<String> {
     let named = || settings.identity().and_then(|(certificate, _)| common_name(&certificate));
     settings.director.device_id.clone().or_else(named)
+}
+
+/// Whether servers take a serial and a hardware id, each with the setting that it comes from.
+pub fn check_names(
+    serial: (&'static str, &str),
+    hardware_id: (&'static str, &str),
+) -> Result<(), DeviceError> {
+    check(serial.0, serial.1, MOST_SERIAL)?;
+    check(hardware_id.0, hardware_id.1, MOST_HARDWARE_ID)
 }
 
 fn check(key: &'static str, value: &str, most: usize) -> Result<(), DeviceError> {

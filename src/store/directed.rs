@@ -39,8 +39,47 @@ pub struct DeviceResult {
     pub code: String,
     /// For a person.
     pub description: String,
-    /// Serials of the ECUs that it is about.
+    /// Serials of the ECUs that it is about, where each came to the same as the whole.
     pub ecus: Vec<String>,
+    /// What each ECU came to, where there are several.
+    #[serde(default)]
+    pub items: Vec<EcuResult>,
+}
+
+/// What one ECU came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EcuResult {
+    /// Its serial.
+    pub serial: String,
+    /// Its hardware id.
+    pub hardware_id: String,
+    /// As the Director gave it.
+    pub correlation_id: String,
+    /// Whether it has what was assigned.
+    pub success: bool,
+    /// A result code.
+    pub code: String,
+    /// For a person.
+    pub description: String,
+}
+
+/// An ECU that is a file: what is known of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileEcu {
+    /// Being put in place: its content may be there before its name is.
+    pub installing: Option<Assigned>,
+    /// Its content, hashed once for as long as the file stays the same.
+    pub seen: Option<Seen>,
+}
+
+/// The content of a file, and by what to tell that it is still the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Inode, length, and times of the last changes of content and inode, in nanoseconds.
+    pub stamp: (u64, u64, i64, i64),
+    /// SHA-256 in hex.
+    pub sha256: String,
 }
 
 /// The content of `director.json`.
@@ -58,6 +97,10 @@ pub struct DirectorState {
     pub attack: Option<String>,
     /// By serial, the highest release counter that an ECU ever had.
     pub release_counters: BTreeMap<String, u64>,
+    /// By serial, the ECUs that are files.
+    pub files: BTreeMap<String, FileEcu>,
+    /// What ECUs came to while another one of the same assignment is still on its way.
+    pub ecu_results: Vec<EcuResult>,
 }
 
 impl DirectorState {
@@ -75,6 +118,47 @@ impl DirectorState {
     pub fn save(&mut self, folder: &Path) -> Result<(), StoreError> {
         self.version = VERSION;
         atomic::write_json(&folder.join("director.json"), self)
+    }
+
+    /// Whether the Director knows all that there is to know.
+    pub fn has_nothing_to_tell(&self) -> bool {
+        let settled = self.files.values().all(|file| file.installing.is_none());
+        settled && self.installing.is_none() && self.result.is_none() && self.ecu_results.is_empty()
+    }
+
+    /// Makes one result of what the ECUs of an assignment came to. With several of them its code is each one's, by
+    /// hardware id, as servers of this protocol know it.
+    pub fn conclude(&mut self, correlation_id: &str) {
+        let (mut items, others): (Vec<_>, Vec<_>) =
+            self.ecu_results.drain(..).partition(|ecu| ecu.correlation_id == correlation_id);
+        self.ecu_results = others;
+        let Some(last) = items.pop() else { return };
+        if items.is_empty() {
+            self.result = Some(DeviceResult {
+                correlation_id: last.correlation_id,
+                success: last.success,
+                code: last.code,
+                description: last.description,
+                ecus: vec![last.serial],
+                items,
+            });
+            return;
+        }
+        items.push(last);
+        let success = items.iter().all(|ecu| ecu.success);
+        let codes: Vec<String> = items.iter().map(|e| format!("{}:{}", e.hardware_id, e.code)).collect();
+        let (code, description) = match success {
+            true => ("OK".to_string(), "Device has been successfully installed"),
+            false => (codes.join("|"), "Installation failed on one or more ECUs"),
+        };
+        self.result = Some(DeviceResult {
+            correlation_id: correlation_id.to_string(),
+            success,
+            code,
+            description: description.to_string(),
+            ecus: Vec::new(),
+            items,
+        });
     }
 
     /// Remembers a failed assignment.

@@ -12,7 +12,7 @@ mod lock;
 
 pub use backoff::Backoff;
 pub use counter::ReportCounter;
-pub use directed::{Assigned, DeviceResult, DirectorState};
+pub use directed::{Assigned, DeviceResult, DirectorState, EcuResult, FileEcu, Seen};
 pub use ecu::EcuRecord;
 pub use etag::Etag;
 pub use events::EventQueue;

@@ -20,8 +20,8 @@ pub use class::Class;
 pub use cross_check::{Verified, cross_check};
 pub use director::{Directed, Floor, Mode, take_targets};
 pub use fault::{Fault, Repository};
-pub use plan::{DirectorPlan, Primary, plan};
+pub use plan::{DirectorPlan, FilePlan, FileUpdate, Primary, plan, plan_file};
 pub use report::{
-    EcuReport, InstallationReport, Registrant, Signature, canonical, ecu_manifest, registration, signed,
-    vehicle_manifest,
+    EcuOutcome, EcuReport, InstallationReport, Registrant, Signature, canonical, ecu_manifest, registration,
+    signed, vehicle_manifest,
 };

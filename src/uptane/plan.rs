@@ -1,7 +1,9 @@
-//! What a verified assignment means for the Primary. Pure.
+//! What a verified assignment means for an ECU. Pure.
 
+use super::assignment::Ecu;
 use super::cross_check::Verified;
 use crate::store::{Assigned, DirectorState, TargetRecord};
+use crate::tuf::TargetInfo;
 
 /// What the Primary is and waits for.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +57,61 @@ pub fn plan(
         return DirectorPlan::NotOstree(Box::new(assigned));
     }
     DirectorPlan::Update { assigned: Box::new(assigned), uri: verified.uri.clone() }
+}
+
+/// What is to be done with an ECU that is a file.
+#[derive(Debug, Clone)]
+pub enum FilePlan {
+    /// Nothing is assigned to it, or it has what is assigned.
+    Stay,
+    /// What is assigned failed here, and it was not assigned again since.
+    Failed(Assigned),
+    /// It is an OSTree commit, and not a file.
+    NotAFile(Box<Assigned>),
+    /// Be this file.
+    Update(Box<FileUpdate>),
+}
+
+/// A file that is assigned to an ECU.
+#[derive(Debug, Clone)]
+pub struct FileUpdate {
+    /// What is assigned; the commit of the Target is the SHA-256 of the file.
+    pub assigned: Assigned,
+    /// Its length and hashes.
+    pub info: TargetInfo,
+    /// Where it is, if not in the Image repository.
+    pub uri: Option<String>,
+}
+
+/// Decides for an ECU that is a file.
+pub fn plan_file(
+    targets: &[Verified<'_>],
+    assignment: (Option<&str>, u64),
+    state: &DirectorState,
+    ecu: &Ecu,
+) -> FilePlan {
+    let own = |verified: &&Verified<'_>| verified.ecus.iter().any(|e| e.serial == ecu.serial);
+    let Some(verified) = targets.iter().find(own) else { return FilePlan::Stay };
+    let has = |i: &super::Installed| {
+        i.name == verified.target
+            && i.length == verified.info.length
+            && i.hashes.sha256 == verified.info.hashes.sha256
+    };
+    if !verified.is_ostree && ecu.installed.as_ref().is_some_and(has) {
+        return FilePlan::Stay;
+    }
+    let sha256 = verified.info.hashes.sha256_hex().unwrap_or_default();
+    let mut assigned = assigned(verified, sha256, assignment);
+    // What failed on one ECU may well be right for the next one.
+    assigned.assignment = format!("{} for {}", assigned.assignment, ecu.serial);
+    if state.has_failed(&assigned.target.commit, &assigned.assignment) {
+        return FilePlan::Failed(assigned);
+    }
+    if verified.is_ostree {
+        return FilePlan::NotAFile(Box::new(assigned));
+    }
+    let (info, uri) = (verified.info.clone(), verified.uri.clone());
+    FilePlan::Update(Box::new(FileUpdate { assigned, info, uri }))
 }
 
 /// Directors give each assignment an id of its own. One that gives none signs a new version for it.
@@ -135,5 +192,51 @@ mod tests {
         assert!(matches!(decide(false, "other", None, Some("c-1")), DirectorPlan::Failed(_)), "told once");
         let primary = Primary { serial: "S", booted: None, current: None };
         assert_eq!(plan(&[], (None, 1), &DirectorState::default(), primary), DirectorPlan::Stay);
+    }
+
+    #[test]
+    fn what_an_assignment_means_for_a_file() {
+        let hashes = Hashes { sha256: Some([0xAA; 32]), sha512: None, other: vec![] };
+        let decide = |ostree: bool, installed: Option<(&str, u64, u8)>, failed: Option<&str>| {
+            let installed = installed.map(|(name, length, byte)| crate::uptane::Installed {
+                name: name.into(),
+                length,
+                hashes: Hashes { sha256: Some([byte; 32]), sha512: None, other: vec![] },
+            });
+            let ecu = Ecu { serial: "F".into(), installed, ..Ecu::default() };
+            let other = Ecu { serial: "G".into(), ..Ecu::default() };
+            let verified = Verified {
+                target: "sensor-2".into(),
+                version: 2,
+                ecus: vec![&ecu],
+                info: TargetInfo { length: 7, hashes: hashes.clone(), custom: None },
+                uri: None,
+                is_ostree: ostree,
+                release_counter: 0,
+            };
+            let mut state = DirectorState::default();
+            if let Some(assignment) = failed {
+                state.fail(Assigned {
+                    assignment: assignment.into(),
+                    ..assigned(&verified, COMMIT.into(), (None, 1))
+                });
+            }
+            assert!(matches!(
+                plan_file(std::slice::from_ref(&verified), (Some("c-1"), 5), &state, &other),
+                FilePlan::Stay
+            ));
+            plan_file(&[verified], (Some("c-1"), 5), &state, &ecu)
+        };
+        let updates = |plan| matches!(plan, FilePlan::Update(_));
+        assert!(updates(decide(false, None, None)));
+        assert!(matches!(decide(false, Some(("sensor-2", 7, 0xAA)), None), FilePlan::Stay));
+        assert!(updates(decide(false, Some(("sensor-1", 7, 0xAA)), None)), "another name");
+        assert!(updates(decide(false, Some(("sensor-2", 7, 0xAB)), None)), "other content");
+        assert!(updates(decide(false, Some(("sensor-2", 8, 0xAA)), None)), "another length");
+        assert!(matches!(decide(false, None, Some("c-1 for F")), FilePlan::Failed(_)));
+        assert!(updates(decide(false, None, Some("c-0 for F"))), "assigned again");
+        assert!(updates(decide(false, None, Some("c-1 for G"))), "failed on another ECU");
+        assert!(matches!(decide(true, None, None), FilePlan::NotAFile(_)));
+        assert!(matches!(decide(true, None, Some("c-1 for F")), FilePlan::Failed(_)), "told once");
     }
 }

@@ -60,7 +60,20 @@ pub struct InstallationReport<'a> {
     /// For a person.
     pub description: &'a str,
     /// The ECUs that it is about.
-    pub serials: &'a [String],
+    pub items: Vec<EcuOutcome<'a>>,
+}
+
+/// What one ECU came to.
+#[derive(Debug, Clone)]
+pub struct EcuOutcome<'a> {
+    /// Its serial.
+    pub serial: &'a str,
+    /// Whether it has what was assigned.
+    pub success: bool,
+    /// A result code.
+    pub code: &'a str,
+    /// For a person.
+    pub description: &'a str,
 }
 
 type Sign<'s, E> = dyn Fn(&[u8]) -> Result<Signature, E> + 's;
@@ -119,8 +132,11 @@ pub fn vehicle_manifest<E>(
 
 fn installation(report: &InstallationReport<'_>) -> Value {
     let result = json!({"success": report.success, "code": report.code, "description": report.description});
-    let items: Vec<Value> =
-        report.serials.iter().map(|serial| json!({"ecu": serial, "result": result})).collect();
+    let item = |ecu: &EcuOutcome<'_>| {
+        let own = json!({"success": ecu.success, "code": ecu.code, "description": ecu.description});
+        json!({"ecu": ecu.serial, "result": own})
+    };
+    let items: Vec<Value> = report.items.iter().map(item).collect();
     json!({
         "correlation_id": report.correlation_id,
         "result": result,
@@ -159,13 +175,18 @@ mod tests {
             own["signatures"][0]["sig"],
             r#"{"attacks_detected":"","ecu_serial":"S","installed_image":{"fileinfo":{"hashes":{"sha256":"ab"},"length":0},"filepath":"board-1"},"previous_timeserver_time":"1970-01-01T00:00:00Z","report_counter":"7","timeserver_time":"1970-01-01T00:00:00Z"}"#
         );
-        let serials = ["S".to_string()];
+        let item = EcuOutcome {
+            serial: "S",
+            success: false,
+            code: "INSTALL_FAILED",
+            description: "Wrong version booted",
+        };
         let result = InstallationReport {
             correlation_id: "c",
             success: false,
             code: "INSTALL_FAILED",
             description: "Wrong version booted",
-            serials: &serials,
+            items: vec![item],
         };
         let whole = vehicle_manifest("S", vec![("S".into(), own.clone())], Some(&result), &sign).unwrap();
         let body = &whole["signed"];

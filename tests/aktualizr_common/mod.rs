@@ -1,8 +1,10 @@
 //! A device with a Director: a real server over TLS with client certificates, a sysroot, and the client by its other name.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::panic)]
 
+pub mod again;
 #[path = "../common/mod.rs"]
 mod common;
+pub mod line;
 
 use std::fs;
 use std::process::{Command, Stdio};

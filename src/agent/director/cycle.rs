@@ -4,17 +4,42 @@ use super::super::report::Report;
 use super::super::trust::Server;
 use super::super::uptane::{Source, UptaneError, verify_noting};
 use super::super::{AgentError, Outcome, Transfer};
+use super::files::Assignment;
+use super::secondaries::Secondary;
 use super::session::Session;
 use super::trust::{Stored, folder, prepare};
 use super::{Answer, Depth};
 use crate::config::ConfigError;
 use crate::payload::ostree::HttpSource;
-use crate::store::{Assigned, ReportCounter};
+use crate::store::{Assigned, ReportCounter, TargetRecord};
 use crate::tuf::{Hashes, Time, from_hex};
-use crate::uptane::{DirectorPlan, Ecu, Installed, Primary, Repository, plan};
+use crate::uptane::{DirectorPlan, Ecu, FilePlan, Installed, Primary, Repository, plan, plan_file};
 
 /// Longest text about a fault that is reported.
 const MOST_ATTACK: usize = 500;
+
+/// What is to be done with each ECU.
+struct Plans {
+    primary: DirectorPlan,
+    /// In the order of the Secondaries.
+    files: Vec<FilePlan>,
+}
+
+/// What is assigned to Secondaries, and what to say where nothing is.
+type Sorted = (Vec<Assignment>, Result<Answer, AgentError>);
+
+/// What a run does about a plan, besides knowing it.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    download: bool,
+    install: bool,
+}
+
+impl From<Depth> for Steps {
+    fn from(depth: Depth) -> Steps {
+        Steps { download: depth >= Depth::Download, install: depth >= Depth::Install }
+    }
+}
 
 impl<'a> Session<'a> {
     /// Asks the servers and goes as far as `depth`.
@@ -32,12 +57,14 @@ impl<'a> Session<'a> {
             log::warn!("{error}; the report is sent again with the next check");
         }
         self.send_device_data();
+        let told = self.state.clone();
         if let Some(target) = awaiting {
             log::info!("There are pending updates, no new updates are checked");
-            return Ok(Answer::Awaiting(target));
+            if depth < Depth::Install || !self.is_withdrawn(&target) || !self.take_back(&target)? {
+                return Ok(Answer::Awaiting(target));
+            }
         }
-        let told = self.state.clone();
-        let answer = self.verified(true).and_then(|plan| self.carry_out(plan, depth, progress));
+        let answer = self.verified(true).and_then(|plans| self.carry_out(plans, depth.into(), progress));
         self.send_device_data();
         // What this run came to is told now, and not only at the next poll.
         if (self.state.result != told.result
@@ -50,15 +77,46 @@ impl<'a> Session<'a> {
         answer
     }
 
+    /// Whether the Director does not want what waits for its reboot any more. In doubt it does.
+    fn is_withdrawn(&mut self, pending: &TargetRecord) -> bool {
+        // What was not assigned cannot be withdrawn.
+        if self.state.installing.is_none() {
+            return false;
+        }
+        match self.verified(true).map(|plans| plans.primary) {
+            Ok(DirectorPlan::Stay) => true,
+            Ok(DirectorPlan::Failed(assigned)) => assigned.target.commit != pending.commit,
+            Ok(DirectorPlan::NotOstree(assigned) | DirectorPlan::Update { assigned, .. }) => {
+                assigned.target.commit != pending.commit
+            }
+            Err(error) => {
+                log::warn!("{error}");
+                false
+            }
+        }
+    }
+
+    /// The Director has it back as it was; a cut before the note of that is told apart by finalize, and not reported.
+    fn take_back(&mut self, target: &TargetRecord) -> Result<bool, AgentError> {
+        if !self.working.undo_pending()? {
+            return Ok(false);
+        }
+        log::info!("{} was withdrawn by the Director before its reboot, and is taken back", target.name);
+        if let Some(assigned) = self.state.installing.take() {
+            let id = assigned.correlation_id.as_deref();
+            self.result(id, false, "OPERATION_CANCELLED", "Withdrawn by the Director before the reboot");
+        }
+        self.save()?;
+        Ok(true)
+    }
+
     /// Installs what was downloaded, without asking anybody.
     pub fn install_stored(mut self, counter: &mut ReportCounter) -> Result<Answer, AgentError> {
         if let Some(target) = self.settle()? {
             return Ok(Answer::Awaiting(target));
         }
-        let answer = match self.verified(false)? {
-            DirectorPlan::Update { assigned, .. } => self.install(*assigned),
-            plan => self.carry_out(plan, Depth::Check, &mut |_| {}),
-        };
+        let plans = self.verified(false)?;
+        let answer = self.carry_out(plans, Steps { download: false, install: true }, &mut |_| {});
         // Without a network this ends soon, and all of it waits.
         if self.state.result.is_some()
             && let Err(error) = self.send_manifest(counter)
@@ -70,9 +128,10 @@ impl<'a> Session<'a> {
     }
 
     /// Verifies both repositories, from the servers or from what is stored, and decides.
-    fn verified(&mut self, online: bool) -> Result<DirectorPlan, AgentError> {
+    fn verified(&mut self, online: bool) -> Result<Plans, AgentError> {
         let settings = &self.agent.settings;
-        let ecus = [self.primary()?];
+        let mut ecus = vec![self.primary()?];
+        ecus.extend(self.secondaries.iter().map(|secondary| self.secondary(secondary)));
         let mut correlation = None;
         let now = Time(self.agent.now()?);
         for repository in [Repository::Director, Repository::Image] {
@@ -113,7 +172,13 @@ impl<'a> Session<'a> {
             current: facts.current.as_ref(),
         };
         let assignment = (bundle.correlation_id.as_deref(), bundle.version);
-        let decided = plan(&bundle.targets, assignment, &self.state, primary);
+        let of_secondaries = ecus.iter().skip(1);
+        let decided = Plans {
+            primary: plan(&bundle.targets, assignment, &self.state, primary),
+            files: of_secondaries
+                .map(|ecu| plan_file(&bundle.targets, assignment, &self.state, ecu))
+                .collect(),
+        };
         if online && self.state.attack.take().is_some() {
             self.save()?;
         }
@@ -145,6 +210,13 @@ impl<'a> Session<'a> {
         Ok(Ecu { serial, hardware_id: self.identity.record.hardware_id.clone(), installed, release_counter })
     }
 
+    fn secondary(&self, secondary: &Secondary) -> Ecu {
+        let serial = secondary.serial.clone();
+        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
+        let (hardware_id, installed) = (secondary.hardware_id.clone(), secondary.installed());
+        Ecu { serial, hardware_id, installed, release_counter }
+    }
+
     /// A broken rule is told to the Director, once for as long as it stays the same. A network that is away is not.
     fn note_fault(&mut self, error: &UptaneError, correlation: Option<&str>) -> Result<(), AgentError> {
         let UptaneError::Fault(fault) = error else { return Ok(()) };
@@ -159,26 +231,79 @@ impl<'a> Session<'a> {
         self.save()
     }
 
+    /// The Secondaries first: they need no reboot, and after the Primary's installation this run may be this boot's last.
     fn carry_out(
         &mut self,
-        plan: DirectorPlan,
-        depth: Depth,
+        plans: Plans,
+        steps: Steps,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<Answer, AgentError> {
-        let (assigned, uri) = match plan {
-            DirectorPlan::Stay => return Ok(Answer::NoUpdate),
-            DirectorPlan::Failed(assigned) => return Ok(Answer::Failed(assigned.target)),
-            DirectorPlan::NotOstree(assigned) => return Err(self.not_ostree(*assigned)?),
-            DirectorPlan::Update { assigned, uri } => (*assigned, uri),
+        let (updates, mut answer) = self.sort_files(plans.files)?;
+        if steps.download {
+            self.download_files(&updates, progress)?;
+            if let DirectorPlan::Update { assigned, uri } = &plans.primary {
+                self.download(assigned, uri.as_deref(), progress)?;
+            }
+        }
+        if let Some((_, first)) = updates.first() {
+            let target = first.assigned.target.clone();
+            let of_files = match steps {
+                Steps { install: true, .. } => {
+                    if let DirectorPlan::Update { assigned, .. } = &plans.primary {
+                        self.agent.content()?.must_have(&assigned.target)?;
+                    }
+                    self.install_files(&updates).map(|()| Answer::Updated(target))
+                }
+                Steps { download: true, .. } => Ok(Answer::Downloaded(target)),
+                _ => Ok(Answer::Available(target)),
+            };
+            answer = answer.and(of_files);
+        }
+        let primary = match plans.primary {
+            DirectorPlan::Stay => None,
+            DirectorPlan::Failed(assigned) => Some(Ok(Answer::Failed(assigned.target))),
+            DirectorPlan::NotOstree(assigned) => Some(Err(self.not_ostree(*assigned)?)),
+            DirectorPlan::Update { assigned, .. } => Some(match steps {
+                Steps { install: true, .. } => self.install(*assigned),
+                Steps { download: true, .. } => Ok(Answer::Downloaded(assigned.target)),
+                _ => Ok(Answer::Available(assigned.target)),
+            }),
         };
-        if depth >= Depth::Download {
-            self.download(&assigned, uri.as_deref(), progress)?;
+        self.conclude_and_save()?;
+        match (primary, answer) {
+            (None, answer) | (Some(Ok(Answer::Failed(_))), answer @ Err(_)) => answer,
+            (Some(Ok(Answer::Failed(_))), Ok(answer)) if answer != Answer::NoUpdate => Ok(answer),
+            (Some(primary), answer) => {
+                if let Err(error) = answer {
+                    log::error!("{error}");
+                }
+                primary
+            }
         }
-        match depth {
-            Depth::Check => Ok(Answer::Available(assigned.target)),
-            Depth::Download => Ok(Answer::Downloaded(assigned.target)),
-            Depth::Install => self.install(assigned),
+    }
+
+    /// What is to be fetched for the Secondaries, and what to say where that is nothing.
+    fn sort_files(&mut self, plans: Vec<FilePlan>) -> Result<Sorted, AgentError> {
+        let (mut updates, mut answer) = (Vec::new(), Ok(Answer::NoUpdate));
+        for (index, plan) in plans.into_iter().enumerate() {
+            match plan {
+                FilePlan::Stay => {}
+                FilePlan::Failed(assigned) => {
+                    answer = answer.and(Ok(Answer::Failed(assigned.target)));
+                }
+                FilePlan::NotAFile(assigned) => answer = Err(self.not_a_file(index, *assigned)?),
+                FilePlan::Update(update) => updates.push((index, *update)),
+            }
         }
+        Ok((updates, answer))
+    }
+
+    pub fn conclude_and_save(&mut self) -> Result<(), AgentError> {
+        if self.state.ecu_results.is_empty() {
+            return Ok(());
+        }
+        self.conclude();
+        self.save()
     }
 
     /// Told once: it does not get better by asking again.

@@ -4,6 +4,7 @@
 mod campaign;
 mod credential;
 mod cycle;
+mod files;
 mod provision;
 mod report;
 mod secondaries;
@@ -14,8 +15,10 @@ use super::daemon::{self, Turn, notify};
 use super::uptane::UptaneError;
 use super::{Agent, AgentError, Progress, Transfer};
 use crate::cli::exit;
+use crate::payload::file::FileError;
 use crate::store::{ReportCounter, TargetRecord};
 use crate::uptane::Class;
+pub use secondaries::{Known, known};
 use session::Session;
 
 /// How far a run goes.
@@ -44,6 +47,8 @@ pub enum Answer {
     Installed(TargetRecord),
     /// Deployed earlier; the reboot has not happened.
     Awaiting(TargetRecord),
+    /// Files of ECUs are in place; no reboot is needed.
+    Updated(TargetRecord),
     /// What ran already has the assigned name now.
     Adopted(TargetRecord),
     /// Not installed while the boot firmware of an earlier update is not confirmed.
@@ -83,6 +88,7 @@ impl<'a> Director<'a> {
     /// Polls until it is told to end.
     pub fn daemon(mut self) -> Result<u8, AgentError> {
         let agent = self.agent;
+        agent.report_hardware();
         daemon::poll(agent, false, &mut || self.turn())
     }
 
@@ -125,6 +131,9 @@ impl<'a> Director<'a> {
 
 /// The exit code of a cycle that failed.
 pub fn exit_code(error: &UptaneError) -> u8 {
+    if let UptaneError::Download { error: FileError::NoSpace { .. }, .. } = error {
+        return exit::NO_SPACE;
+    }
     match error.class() {
         Class::ExpiredMetadata => exit::EXPIRED,
         Class::MetadataFetchFailure | Class::DelegationMissing => exit::FETCH_FAILED,
@@ -158,6 +167,7 @@ impl std::fmt::Display for Answer {
                 "{} is not installed: the boot firmware of an earlier update is not confirmed yet; reboot and repeat",
                 t.name
             ),
+            Answer::Updated(t) => write!(f, "{} is installed; no reboot is needed", t.name),
             Answer::Adopted(t) => write!(f, "{} runs already", t.name),
         }
     }

@@ -33,7 +33,7 @@ impl Session<'_> {
     /// A cut between the request and its answer leaves a server that knows us and a device that does not know it. So
     /// what is sent is noted before, and only then "already registered" means us.
     pub fn register(&mut self) -> Result<(), AgentError> {
-        let body = canonical(&registration(&[self.registrant()]));
+        let body = canonical(&registration(&self.registrants()));
         let sum = to_hex(digest(&SHA256, &body).as_ref());
         if self.identity.record.registered.as_ref() == Some(&sum) {
             return Ok(());
@@ -69,14 +69,20 @@ impl Session<'_> {
         Ok(self.identity.record.save(&settings.state)?)
     }
 
-    fn registrant(&self) -> Registrant<'_> {
+    /// The Primary is the first.
+    fn registrants(&self) -> Vec<Registrant<'_>> {
         let Identity { record, key } = &self.identity;
-        Registrant {
-            serial: &record.serial,
-            hardware_id: &record.hardware_id,
+        let primary = (record.serial.as_str(), record.hardware_id.as_str(), key);
+        let secondaries =
+            self.secondaries.iter().map(|s| (s.serial.as_str(), s.hardware_id.as_str(), &s.key));
+        let all = std::iter::once(primary).chain(secondaries);
+        all.map(|(serial, hardware_id, key)| Registrant {
+            serial,
+            hardware_id,
             key_type: key.kind(),
             public: key.public(),
-        }
+        })
+        .collect()
     }
 }
 

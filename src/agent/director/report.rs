@@ -9,8 +9,8 @@ use super::super::AgentError;
 use super::provision::Problem;
 use super::session::Session;
 use crate::config::{ConfigError, DirectorSettings};
-use crate::store::{ReportCounter, atomic};
-use crate::uptane::{EcuReport, InstallationReport, canonical, ecu_manifest, vehicle_manifest};
+use crate::store::{DeviceResult, ReportCounter, atomic};
+use crate::uptane::{EcuOutcome, EcuReport, InstallationReport, canonical, ecu_manifest, vehicle_manifest};
 
 const REPLY_LIMIT: u64 = 64 * 1024;
 /// The name of what nobody here or at the server has named.
@@ -64,14 +64,12 @@ impl Session<'_> {
             attacks: self.state.attack.as_deref().unwrap_or_default(),
         };
         let own = ecu_manifest(&own, &sign)?;
-        let result = self.state.result.as_ref().map(|result| InstallationReport {
-            correlation_id: &result.correlation_id,
-            success: result.success,
-            code: &result.code,
-            description: &result.description,
-            serials: &result.ecus,
-        });
-        let whole = vehicle_manifest(&serial, vec![(serial.clone(), own)], result.as_ref(), &sign)?;
+        let mut ecus = vec![(serial.clone(), own)];
+        for secondary in &self.secondaries {
+            ecus.push((secondary.serial.clone(), secondary.manifest(counter)?));
+        }
+        let result = self.state.result.as_ref().map(installation);
+        let whole = vehicle_manifest(&serial, ecus, result.as_ref(), &sign)?;
         Ok(canonical(&whole))
     }
 
@@ -107,6 +105,19 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+fn installation(result: &DeviceResult) -> InstallationReport<'_> {
+    let DeviceResult { correlation_id, success, code, description, ecus, items } = result;
+    let (success, code, description) = (*success, code.as_str(), description.as_str());
+    let same = ecus.iter().map(|serial| EcuOutcome { serial, success, code, description });
+    let own = items.iter().map(|ecu| EcuOutcome {
+        serial: &ecu.serial,
+        success: ecu.success,
+        code: &ecu.code,
+        description: &ecu.description,
+    });
+    InstallationReport { correlation_id, success, code, description, items: same.chain(own).collect() }
 }
 
 /// One package a line: its name, a blank, its version.

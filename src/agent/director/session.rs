@@ -1,10 +1,10 @@
 //! One run under the lock: who this device is, what is on disk, and the connection.
 
 use super::super::{Agent, AgentError, Outcome, Working};
-use super::secondaries;
+use super::secondaries::{self, Secondary};
 use crate::device::{self, Identity};
 use crate::gateway::Http;
-use crate::store::{Assigned, DeviceResult, DirectorState, Installed, TargetRecord};
+use crate::store::{Assigned, DirectorState, EcuResult, Installed, TargetRecord};
 
 /// The state of a run.
 #[derive(Debug)]
@@ -12,6 +12,7 @@ pub struct Session<'a> {
     pub agent: &'a Agent,
     pub working: Working<'a>,
     pub identity: Identity,
+    pub secondaries: Vec<Secondary>,
     pub state: DirectorState,
 }
 
@@ -20,9 +21,13 @@ impl<'a> Session<'a> {
     pub fn open(agent: &'a Agent, name: &str) -> Result<Session<'a>, AgentError> {
         let working = agent.locked(name)?;
         let settings = &agent.settings;
-        secondaries::refuse(settings)?;
+        let configured = secondaries::configured(settings)?;
+        let others = secondaries::open(configured)?;
+        let identity = device::identity(settings)?;
+        secondaries::check_serials(settings, &identity.record.serial, &others)?;
         Ok(Session {
-            identity: device::identity(settings)?,
+            secondaries: others,
+            identity,
             state: DirectorState::load(&settings.state)?,
             working,
             agent,
@@ -39,6 +44,13 @@ impl<'a> Session<'a> {
     /// Who finalizes may be another: the unit at boot, or `rust-ota finalize`. So the verdict is read from what is
     /// remembered, and a power cut between the two changes nothing.
     pub fn settle(&mut self) -> Result<Option<TargetRecord>, AgentError> {
+        self.settle_files()?;
+        let awaiting = self.settle_primary()?;
+        self.conclude_and_save()?;
+        Ok(awaiting)
+    }
+
+    fn settle_primary(&mut self) -> Result<Option<TargetRecord>, AgentError> {
         match self.working.finalize()? {
             Outcome::RebootNeeded(target) => return Ok(Some(target)),
             Outcome::NothingPending => {}
@@ -78,13 +90,26 @@ impl<'a> Session<'a> {
             log::info!("the Director gave the assignment no correlation id, so it is not told: {code}");
             return;
         };
-        self.state.result = Some(DeviceResult {
+        let record = &self.identity.record;
+        let own = EcuResult {
+            serial: record.serial.clone(),
+            hardware_id: record.hardware_id.clone(),
             correlation_id: id.to_string(),
             success,
             code: code.to_string(),
             description: description.to_string(),
-            ecus: vec![self.identity.record.serial.clone()],
-        });
+        };
+        self.state.ecu_results.push(own);
+        self.state.conclude(id);
+    }
+
+    /// Makes the result of what no ECU is on its way to any more.
+    pub fn conclude(&mut self) {
+        let waiting = self.state.installing.as_ref().and_then(|a| a.correlation_id.clone());
+        let done = |ecu: &&EcuResult| Some(&ecu.correlation_id) != waiting.as_ref();
+        while let Some(id) = self.state.ecu_results.iter().find(done).map(|e| e.correlation_id.clone()) {
+            self.state.conclude(&id);
+        }
     }
 
     /// Writes what changed.

@@ -11,6 +11,7 @@ pub struct Args {
     pub loglevel: Option<u8>,
     pub mode: Option<String>,
     pub campaign: Option<String>,
+    pub hardware: Option<PathBuf>,
     pub exit_codes: bool,
     pub json: bool,
     pub lock_wait: u64,
@@ -142,7 +143,10 @@ fn set(args: &mut Args, name: &'static str, value: String) -> Result<(), Problem
         "primary-ecu-serial" => ("provision", "primary_ecu_serial"),
         "primary-ecu-hardware-id" => ("provision", "primary_ecu_hardware_id"),
         "secondary-config-file" => ("uptane", "secondary_config_file"),
-        _ => ("rust_ota", "hwinfo_file"),
+        _ => {
+            args.hardware = Some(PathBuf::from(value));
+            return Ok(());
+        }
     };
     args.settings.push((setting.0, setting.1, value));
     Ok(())

@@ -13,7 +13,7 @@ use crate::agent::director::{Answer, Depth, Director};
 use crate::agent::{Agent, AgentError, Progress};
 use crate::config::{ConfigError, Settings, Trust, load};
 use crate::device::device_id;
-use crate::store::StoreError;
+use crate::store::{StoreError, atomic};
 use crate::uptane::{Campaign, Consent};
 use args::{Args, Problem};
 
@@ -137,13 +137,31 @@ fn started(args: &Args, settings: Settings) -> u8 {
     if !rustix::process::geteuid().is_root() {
         log::warn!("Aktualizr is currently running as non-root and may not work as expected!");
     }
-    let agent = Agent::new(settings);
+    let hardware = match args.hardware.as_deref().map(hardware).transpose() {
+        Ok(hardware) => hardware,
+        Err(problem) => {
+            log::error!("{problem}");
+            return exit::ERROR;
+        }
+    };
+    let agent = Agent::new(settings).with_hardware(hardware);
     match run(&agent, args, *mode, &word) {
         Ok(code) => code,
         Err(error) => {
             log::error!("{error}");
             error_code(&error, args.exit_codes)
         }
+    }
+}
+
+/// Hardware as somebody else found it out: JSON, sent as it is.
+fn hardware(path: &Path) -> Result<String, String> {
+    let name = path.display();
+    let bytes = atomic::read(path).map_err(|e| e.to_string())?;
+    let bytes = bytes.ok_or_else(|| format!("{name}: it is not there; correct --hwinfo-file"))?;
+    match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(value) => Ok(value.to_string()),
+        Err(error) => Err(format!("{name}: not JSON ({error}); correct --hwinfo-file")),
     }
 }
 
@@ -158,6 +176,7 @@ fn error_code(error: &AgentError, useful: bool) -> u8 {
             | AgentError::NotChecked
             | AgentError::NotDownloaded { .. }
             | AgentError::NotOstree { .. }
+            | AgentError::NotAFile { .. }
     );
     match in_the_cycle {
         true if useful => error.exit_code(),
@@ -190,6 +209,9 @@ fn run(agent: &Agent, args: &Args, mode: Mode, word: &str) -> Result<u8, AgentEr
         log::info!("Aktualizr daemon exiting...");
         return code;
     }
+    if matches!(mode, Mode::Online(_)) {
+        agent.report_hardware();
+    }
     let mut progress = Progress::new();
     let answer = waiting(args, || match mode {
         Mode::Online(depth) => director.online(depth, &mut |transfer| progress.show(&transfer)),
@@ -218,7 +240,9 @@ fn tell(answer: &Answer, mode: Mode) {
         }
         (Answer::Downloaded(_), _) => log::info!("got AllDownloadsComplete event with status: SUCCESS"),
         (Answer::Installed(_), _) => log::info!("got AllInstallsComplete event with status: NEED_COMPLETION"),
-        (Answer::Adopted(_), _) => log::info!("got AllInstallsComplete event with status: OK"),
+        (Answer::Adopted(_) | Answer::Updated(_), _) => {
+            log::info!("got AllInstallsComplete event with status: OK")
+        }
         (Answer::Failed(_) | Answer::Awaiting(_) | Answer::FirmwareUnconfirmed(_), _) => {}
     }
     log::info!("{answer}");

@@ -1,11 +1,19 @@
 //! The attacks, each by name. The attacker has what the comment says, and the device goes on with the next
 //! honest state.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::world::{World, target};
+use super::super::UptaneError;
+use super::world::{Slow, World, target};
+use crate::gateway::{Http, HttpSettings};
+use crate::payload::file::Download;
 use crate::tuf::testing::{BEFORE, Key, LATER, sha256};
-use crate::tuf::{Profile, Reason};
+use crate::tuf::{Hashes, Profile, Reason, TargetInfo};
 use crate::uptane::{Class, Fault, Installed};
 
 /// A device that has seen an honest state, since a fresh one hides every rollback.
@@ -162,6 +170,62 @@ fn endless_data() {
         world.image_forged.insert(path.into(), long.clone());
         assert_eq!(world.refused(), Class::MetadataFetchFailure, "{path}");
     }
+}
+
+/// The network alone: a byte now and then, so that no silence ever ends the wait. Metadata has an end as a whole, content
+/// a slowest pace; nothing is kept but the beginning of a file, which is verified with the rest.
+#[test]
+fn slow_retrieval() {
+    let base = dripping_server();
+    let settings = HttpSettings {
+        plain_http: true,
+        total_timeout: Duration::from_millis(300),
+        ..HttpSettings::default()
+    };
+    let http = Http::new(&settings).unwrap();
+    let mut world = warm();
+    world.redo();
+    // The smallest of them: one that may be longer may also take longer.
+    world.slow = Some(Slow { path: "timestamp.json".into(), http: http.clone(), base: base.clone() });
+    let before = (world.director_store.clone(), world.image_store.clone());
+    assert_eq!(world.refused(), Class::MetadataFetchFailure);
+    assert_eq!((world.director_store.clone(), world.image_store.clone()), before);
+    world.slow = None;
+    assert!(world.cycle().is_ok());
+
+    let folder = std::env::temp_dir().join(format!("rust-ota-slow-{}", std::process::id()));
+    let (url, path) = (format!("{base}/targets/app"), folder.join("app"));
+    let hashes = Hashes { sha256: Some([7; 32]), sha512: None, other: Vec::new() };
+    let info = TargetInfo { length: 100_000, hashes, custom: None };
+    let window = Duration::from_millis(200);
+    let download = Download { window, ..Download::new(&http, &url, &info) };
+    let error = download.resume(&path, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("slower than"), "{error}");
+    let error = UptaneError::Download { target: "app".into(), error };
+    assert_eq!(error.class(), Class::TargetFetchFailure);
+    assert!(!path.exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Answers everything with 100,000 bytes, one each hundredth of a second.
+fn dripping_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+                let mut sent = stream.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    std::thread::sleep(Duration::from_millis(10));
+                    sent = stream.write_all(b"{");
+                }
+            });
+        }
+    });
+    base
 }
 
 /// The network alone: one of two Targets of one list is kept away. There is no bundle of the other one.

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::{Bundle, Source, UptaneError, verify};
 use crate::agent::refresh::{Fetch, FetchError, Fetched, Persist};
+use crate::agent::trust;
+use crate::gateway::Http;
 use crate::store::StoreError;
 use crate::tuf::testing::{Key, NOW, Repo, sha256};
 use crate::tuf::{Profile, Request};
@@ -31,6 +33,8 @@ pub struct World {
     pub absent: Vec<String>,
     /// Paths that servers fail at.
     pub failing: Vec<String>,
+    /// What comes a byte at a time.
+    pub slow: Option<Slow>,
     pub director_store: Store,
     pub image_store: Store,
     pub ecus: Vec<Ecu>,
@@ -61,6 +65,7 @@ impl World {
             trust_first_roots: true,
             absent: Vec::new(),
             failing: Vec::new(),
+            slow: None,
             director_store: Store::default(),
             image_store: Store::default(),
             ecus: vec![ecu(1), ecu(2)],
@@ -119,7 +124,8 @@ impl World {
         }
         director.extend(self.director_forged.clone());
         image.extend(self.image_forged.clone());
-        let server = |files: Files| Server { files, absent: &self.absent, failing: &self.failing };
+        let server =
+            |files: Files| Server { files, absent: &self.absent, failing: &self.failing, slow: &self.slow };
         let (mut director, mut image) = (server(director), server(image));
         let mut director = Source {
             fetch: &mut director,
@@ -166,14 +172,27 @@ fn repo(first_key: u8) -> Repo {
     repo
 }
 
+/// A path that is asked for at a real server, which drips.
+pub struct Slow {
+    pub path: String,
+    pub http: Http,
+    pub base: String,
+}
+
 struct Server<'w> {
     files: Files,
     absent: &'w [String],
     failing: &'w [String],
+    slow: &'w Option<Slow>,
 }
 
 impl Fetch for Server<'_> {
     fn fetch(&mut self, request: &Request) -> Result<Fetched, FetchError> {
+        if let Some(Slow { path, http, base }) = self.slow
+            && *path == request.path
+        {
+            return trust::Server { http: http.clone(), base: base.clone() }.fetch(request);
+        }
         if self.failing.contains(&request.path) {
             return Err("the server answered 503".into());
         }

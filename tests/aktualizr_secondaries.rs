@@ -1,0 +1,433 @@
+//! Virtual Secondaries, black box: registered, reported and updated beside the Primary.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod aktualizr_common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use aktualizr_common::line::Line;
+use aktualizr_common::{
+    World, aktualizr, assign, by_name, client, device, events, received, release, results,
+    still_running_the_old_one,
+};
+use serde_json::{Value, json};
+
+/// A device with one Secondary, the hardware `sensor`.
+fn with_sensor(name: &str) -> World {
+    let world = device(name);
+    secondaries(&world, &json!({"virtual": [sensor(&world, "sensor", "")]}));
+    world
+}
+
+fn secondaries(world: &World, file: &Value) {
+    fs::write(world.path("secondaries.json"), file.to_string()).unwrap();
+    let path = world.path("secondaries.json");
+    world.fragment("70-secondaries", &format!("[uptane]\nsecondary_config_file = {path}\n"));
+}
+
+fn sensor(world: &World, folder: &str, serial: &str) -> Value {
+    let place = |name: &str| world.path(&format!("{folder}/{name}"));
+    json!({
+        "partial_verifying": false,
+        "ecu_serial": serial,
+        "ecu_hardware_id": "sensor",
+        "full_client_dir": world.path(folder),
+        "ecu_private_key": "sec.private",
+        "ecu_public_key": "sec.public",
+        "firmware_path": place("firmware.bin"),
+        "target_name_path": place("target_name"),
+        "metadata_path": place("metadata"),
+    })
+}
+
+/// Bytes that no part of itself repeats.
+fn noise(seed: u8, length: usize) -> Vec<u8> {
+    let mut state = u64::from(seed) + 0x9E37_79B9_7F4A_7C15;
+    let mut step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..length).map(|_| step()).collect()
+}
+
+/// Publishes a file as the Target `sensor-VERSION`.
+fn publish(world: &World, version: u32, content: &[u8]) {
+    fs::write(world.path("upload.bin"), content).unwrap();
+    let version = version.to_string();
+    let (ota, file) = (world.path("ota"), world.path("upload.bin"));
+    world.ota_repo(&[
+        "target",
+        "add",
+        &ota,
+        "--file",
+        &file,
+        "--name",
+        "sensor",
+        "--version",
+        &version,
+        "--hardware-id",
+        "sensor",
+    ]);
+}
+
+/// Serials of the registered Secondaries, in order.
+fn serials(world: &World) -> Vec<String> {
+    let ecus = received(world, "ecus.json").unwrap()["ecus"].as_array().unwrap().clone();
+    ecus[1..].iter().map(|ecu| ecu["ecu_serial"].as_str().unwrap().to_string()).collect()
+}
+
+fn give(world: &World, version: u32, serial: &str, id: &str) {
+    let target = format!("sensor-{version}");
+    let ota = world.path("ota");
+    world.ota_repo(&[
+        "director",
+        "assign",
+        &ota,
+        &target,
+        "--device",
+        "device-1",
+        "--ecu",
+        serial,
+        "--correlation-id",
+        id,
+    ]);
+}
+
+/// What a Secondary said last.
+fn word(world: &World, serial: &str) -> Value {
+    received(world, "manifest.json").unwrap()["signed"]["ecu_version_manifests"][serial]["signed"].clone()
+}
+
+fn firmware(world: &World) -> Vec<u8> {
+    fs::read(world.path("sensor/firmware.bin")).unwrap()
+}
+
+/// Nothing is left in the folder where files wait.
+fn nothing_waits(world: &World) {
+    let names: Vec<_> = fs::read_dir(world.path("sota/images")).into_iter().flatten().flatten().collect();
+    assert!(names.is_empty(), "{names:?}");
+}
+
+#[test]
+fn registered_reported_and_updated_without_a_reboot() {
+    let world = with_sensor("ak-sec-update");
+    aktualizr(&world, &["check"]).expect(0);
+    let [serial] = &serials(&world)[..] else { panic!("one Secondary") };
+    let registered = received(&world, "ecus.json").unwrap()["ecus"][1].clone();
+    assert_eq!(registered["hardware_identifier"], "sensor");
+    let key = &registered["clientKey"]["keyval"]["public"];
+    assert_eq!(*key, fs::read_to_string(world.path("sensor/sec.public")).unwrap());
+    assert_ne!(*key, received(&world, "ecus.json").unwrap()["ecus"][0]["clientKey"]["keyval"]["public"]);
+    let mode = fs::metadata(world.path("sensor/sec.private")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(word(&world, serial)["installed_image"]["filepath"], "noimage");
+    let lines = format!(
+        "Secondaries:\n1) serial ID: {serial}\n   hardware ID: sensor\n   no details about installed nor pending images\nProvisioned"
+    );
+    by_name(&world, "aktualizr-info", &[]).expect(0).says(&lines);
+    by_name(&world, "aktualizr-info", &["--secondary-keys"])
+        .expect(0)
+        .says(&format!("   public key ID: {serial}\n   public key:\n{}\n", key.as_str().unwrap()));
+
+    let content = noise(1, 300_000);
+    publish(&world, 1, &content);
+    give(&world, 1, serial, "c-1");
+    aktualizr(&world, &["check", "--exit-codes"]).expect(16).says("sensor-1 is assigned");
+    aktualizr(&world, &["install", "--exit-codes"]).expect(80);
+    aktualizr(&world, &["download", "--exit-codes"]).expect(0);
+    assert!(!world.dir.join("sensor/firmware.bin").exists());
+    // Downloaded is downloaded: the next two need nothing of the content from the server.
+    let before = world.requests().len();
+    aktualizr(&world, &["download", "--exit-codes"]).expect(0);
+    aktualizr(&world, &["install", "--exit-codes"]).expect(0).says("no reboot is needed");
+    assert!(!world.requests()[before..].iter().any(|p| p.contains("/targets/")));
+    assert_eq!(firmware(&world), content);
+    assert_eq!(fs::read_to_string(world.path("sensor/target_name")).unwrap(), "sensor-1");
+    nothing_waits(&world);
+    let told = results(&world);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0]["correlation_id"], &told[0]["result"]["code"]), (&json!("c-1"), &json!("OK")));
+    assert_eq!(told[0]["items"][0]["ecu"], serial.as_str());
+    let image = word(&world, serial)["installed_image"].clone();
+    assert_eq!(image["filepath"], "sensor-1");
+    assert_eq!(image["fileinfo"]["length"], 300_000);
+    by_name(&world, "aktualizr-info", &[]).expect(0).says("   installed image filename: sensor-1\n");
+    aktualizr(&world, &["check"]).expect(0);
+    assert_eq!(
+        events(&world),
+        [
+            "EcuDownloadStarted",
+            "EcuDownloadCompleted",
+            "EcuDownloadStarted",
+            "EcuDownloadCompleted",
+            "EcuInstallationStarted",
+            "EcuInstallationCompleted"
+        ]
+    );
+    let log = fs::read_to_string(world.path("ota.received/device-1/events.jsonl")).unwrap();
+    assert!(log.lines().all(|line| line.contains(serial.as_str())), "{log}");
+    assert_eq!(world.deployments().len(), 1, "the Primary is as it was");
+    // Nothing new: nothing is said, and nothing is written.
+    let state = world.snapshot("sota");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("No new updates");
+    let changed: Vec<_> = world.snapshot("sota").into_iter().filter(|f| !state.contains(f)).collect();
+    assert!(changed.iter().all(|(path, _)| path.ends_with("report-counter.json")), "{changed:?}");
+    assert_eq!(results(&world).len(), 1);
+}
+
+#[test]
+fn a_primary_and_two_secondaries_by_one_assignment() {
+    let world = device("ak-sec-bundle");
+    let both = json!([sensor(&world, "sensor", "sensor-a"), sensor(&world, "other", "sensor-b")]);
+    secondaries(&world, &json!({"virtual": both}));
+    aktualizr(&world, &["check"]).expect(0);
+    assert_eq!(serials(&world), ["sensor-a", "sensor-b"]);
+    release(&world, 2);
+    publish(&world, 1, b"the same for both");
+    give(&world, 1, "sensor-a", "c-2");
+    give(&world, 1, "sensor-b", "c-2");
+    assign(&world, 2, "c-2");
+
+    // Without the content of one, none is installed.
+    fs::rename(world.path("ota/repo/targets"), world.path("away")).unwrap();
+    aktualizr(&world, &["once", "--exit-codes"]).expect(50);
+    assert_eq!(world.deployments().len(), 1);
+    let failed = results(&world);
+    assert_eq!(failed[0]["result"]["code"], "DOWNLOAD_FAILED");
+    fs::rename(world.path("away"), world.path("ota/repo/targets")).unwrap();
+
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    for folder in ["sensor", "other"] {
+        assert_eq!(fs::read(world.path(&format!("{folder}/firmware.bin"))).unwrap(), b"the same for both");
+    }
+    still_running_the_old_one(&world);
+    aktualizr(&world, &["check", "--exit-codes"]).expect(30);
+    assert_eq!(results(&world).len(), 1, "not before all of it is done");
+    world.reboot_into(0);
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    let told = results(&world);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((&told[1]["result"]["code"], told[1]["items"].as_array().unwrap().len()), (&json!("OK"), 3));
+    nothing_waits(&world);
+}
+
+#[test]
+fn one_that_fails_does_not_keep_the_others() {
+    let world = device("ak-sec-failing");
+    let both = json!([sensor(&world, "sensor", "sensor-a"), sensor(&world, "other", "sensor-b")]);
+    secondaries(&world, &json!({"virtual": both}));
+    aktualizr(&world, &["check"]).expect(0);
+    publish(&world, 1, b"content");
+    give(&world, 1, "sensor-a", "c-1");
+    give(&world, 1, "sensor-b", "c-1");
+    // In the way of the new file beside the old one.
+    fs::create_dir(world.path("sensor/firmware.bin.rust-ota-new")).unwrap();
+    aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("firmware.bin.rust-ota-new");
+    assert!(!world.dir.join("sensor/firmware.bin").exists() && world.dir.join("other/firmware.bin").exists());
+    let told = results(&world);
+    assert_eq!(told[0]["result"]["code"], "sensor:INSTALL_FAILED|sensor:OK");
+    assert_eq!(told[0]["items"][0]["result"]["success"], false);
+    // Not again by itself; again when it is assigned again.
+    fs::remove_dir(world.path("sensor/firmware.bin.rust-ota-new")).unwrap();
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
+    assert!(!world.dir.join("sensor/firmware.bin").exists());
+    give(&world, 1, "sensor-a", "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(firmware(&world), b"content");
+    assert_eq!(results(&world)[1]["result"]["code"], "OK");
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_was() {
+    let world = with_sensor("ak-sec-resume");
+    let line = Line::of(&world);
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    let content = noise(2, 3_000_000);
+    publish(&world, 1, &content);
+    give(&world, 1, &serial, "c-1");
+    line.cut_after(1_500_000);
+    aktualizr(&world, &["download", "--exit-codes"]).expect(50);
+    let part = fs::read_dir(world.path("sota/images")).unwrap().next().unwrap().unwrap();
+    let here = part.metadata().unwrap().len();
+    assert!(here > 1_000_000, "{here}");
+    line.cut_after(10_000_000);
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(firmware(&world), content);
+    let fetched = line.used_of(10_000_000);
+    assert!(fetched < 2_100_000, "{fetched} bytes for the {} that were missing", 3_000_000 - here);
+    nothing_waits(&world);
+
+    // What is here of a withdrawn Target goes, and what is wrong in a part is fetched again.
+    publish(&world, 2, &noise(3, 3_000_000));
+    give(&world, 2, &serial, "c-2");
+    line.cut_after(1_500_000);
+    aktualizr(&world, &["download", "--exit-codes"]).expect(50);
+    line.mend();
+    let part = fs::read_dir(world.path("sota/images")).unwrap().next().unwrap().unwrap().path();
+    let mut damaged = fs::read(&part).unwrap();
+    damaged[17] ^= 1;
+    fs::write(&part, damaged).unwrap();
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(firmware(&world), noise(3, 3_000_000));
+    publish(&world, 3, &noise(4, 3_000_000));
+    give(&world, 3, &serial, "c-3");
+    line.cut_after(1_500_000);
+    aktualizr(&world, &["download", "--exit-codes"]).expect(50);
+    line.mend();
+    publish(&world, 4, b"small");
+    give(&world, 4, &serial, "c-4");
+    aktualizr(&world, &["download", "--exit-codes"]).expect(0);
+    assert_eq!(fs::read_dir(world.path("sota/images")).unwrap().count(), 1);
+}
+
+#[test]
+fn content_that_is_not_what_was_signed_is_not_installed() {
+    let world = with_sensor("ak-sec-wrong");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    publish(&world, 1, b"right content");
+    give(&world, 1, &serial, "c-1");
+    let served = world.path("ota/repo/targets/sensor-1");
+    for wrong in [&b"wrong content"[..], b"right content and more", b"right"] {
+        fs::write(&served, wrong).unwrap();
+        aktualizr(&world, &["once", "--exit-codes"]).expect(70);
+        assert!(!world.dir.join("sensor/firmware.bin").exists());
+        nothing_waits(&world);
+    }
+    fs::write(&served, b"right content").unwrap();
+    aktualizr(&world, &["download", "--exit-codes"]).expect(0);
+    // Damaged while it waited: seen before it is installed.
+    let waiting = fs::read_dir(world.path("sota/images")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&waiting, b"rigth content").unwrap();
+    aktualizr(&world, &["install", "--exit-codes"]).expect(80);
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(firmware(&world), b"right content");
+}
+
+#[test]
+fn a_kill_at_any_point_ends_in_the_same_state() {
+    let world = with_sensor("ak-sec-cuts");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    let mut version = 1;
+    loop {
+        let content = noise(version as u8, 10_000);
+        publish(&world, version, &content);
+        give(&world, version, &serial, &format!("c-{version}"));
+        let mut command = client(&world, "aktualizr", &["once", "--exit-codes"]);
+        let output = command.env("RUST_OTA_CUT_AT", version.to_string()).output().unwrap();
+        let told = results(&world).len();
+        aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+        assert_eq!(firmware(&world), content, "cut at point {version}");
+        let word = word(&world, &serial)["installed_image"].clone();
+        assert_eq!(word["filepath"], format!("sensor-{version}"));
+        nothing_waits(&world);
+        let last = results(&world).pop().unwrap();
+        assert_eq!(
+            last["correlation_id"],
+            format!("c-{version}"),
+            "cut at point {version}, told {told} before"
+        );
+        assert_eq!(last["result"]["code"], "OK");
+        if output.status.code() == Some(0) {
+            break;
+        }
+        version += 1;
+        assert!(version < 100, "it never ends");
+    }
+    assert!(version > 12, "{version} points");
+}
+
+#[test]
+fn an_ostree_commit_for_a_secondary_and_a_file_for_the_primary() {
+    let world = with_sensor("ak-sec-kinds");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    world.commit(2, &[]);
+    let (ota, build) = (world.path("ota"), world.path("build"));
+    world.ota_repo(&[
+        "target",
+        "add",
+        &ota,
+        "--ostree-repo",
+        &build,
+        "--ref",
+        "test/2",
+        "--name",
+        "sensor",
+        "--version",
+        "1",
+        "--hardware-id",
+        "sensor",
+    ]);
+    give(&world, 1, &serial, "c-1");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("takes files only");
+    assert_eq!(results(&world)[0]["items"][0]["ecu"], serial.as_str());
+    assert_eq!(results(&world)[0]["result"]["code"], "INSTALL_FAILED");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
+    assert_eq!(results(&world).len(), 1, "told once");
+
+    world.ota_repo(&["director", "withdraw", &ota, "--device", "device-1"]);
+    let file = world.path("upload.bin");
+    fs::write(&file, b"no system").unwrap();
+    world.ota_repo(&[
+        "target",
+        "add",
+        &ota,
+        "--file",
+        &file,
+        "--name",
+        "test-board",
+        "--version",
+        "9",
+        "--hardware-id",
+        "test-board",
+    ]);
+    assign(&world, 9, "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("not an OSTree commit");
+    assert_eq!(results(&world)[1]["result"]["code"], "INSTALL_FAILED");
+    assert!(!world.requests().iter().any(|p| p.contains("/targets/")), "nothing was fetched");
+}
+
+#[test]
+fn what_is_not_supported_is_named() {
+    let world = device("ak-sec-refused");
+    let one = sensor(&world, "sensor", "");
+    secondaries(&world, &json!({"docker-compose": [one]}));
+    aktualizr(&world, &["check"]).expect(1).says("secondaries.json").says("docker-compose");
+    let mut rsa = sensor(&world, "sensor", "");
+    rsa["key_type"] = json!("RSA2048");
+    secondaries(&world, &json!({"virtual": [rsa]}));
+    aktualizr(&world, &["check"]).expect(1).says("sec.private").says("key_type");
+    let mut first = sensor(&world, "sensor", "same");
+    first["ecu_serial"] = json!("P-1");
+    secondaries(&world, &json!({"virtual": [first]}));
+    aktualizr(&world, &["check", "--primary-ecu-serial", "P-1"]).expect(1).says("another ECU's serial");
+    assert!(world.requests().is_empty());
+}
+
+/// With less memory than the file is long.
+#[test]
+fn the_size_of_a_file_costs_no_memory() {
+    let world = with_sensor("ak-sec-memory");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    let content = noise(5, 96 << 20);
+    publish(&world, 1, &content);
+    give(&world, 1, &serial, "c-1");
+    let limited = |kilobytes: &str, mode: &str| {
+        let script = format!("ulimit -d {kilobytes}; exec \"$@\"");
+        let (config, program) = (world.path("conf.d"), world.path("aktualizr"));
+        let words = ["-c", &script, "sh", &program, "-c", &config, mode, "--exit-codes"];
+        std::process::Command::new("sh").args(words).output().unwrap()
+    };
+    for mode in ["download", "install", "check"] {
+        let run = limited("65536", mode);
+        assert_eq!(run.status.code(), Some(0), "{mode}: {run:?}");
+    }
+    assert_eq!(firmware(&world), content);
+}
