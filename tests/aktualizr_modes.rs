@@ -218,3 +218,96 @@ fn the_lock_names_its_holder() {
     });
     waiting.expect(0);
 }
+
+/// A Director that withdraws an update is obeyed also when only its reboot is missing.
+#[test]
+fn an_update_that_is_withdrawn_before_its_reboot_is_taken_back() {
+    let world = device("ak-take-back");
+    let old = world.deployments()[0].clone();
+    aktualizr(&world, &["once"]).expect(0);
+    release(&world, 2);
+    assign(&world, 2, "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    still_running_the_old_one(&world);
+    // Still assigned: it waits. Nobody can be asked: it waits too.
+    aktualizr(&world, &["once", "--exit-codes"]).expect(30);
+    std::fs::rename(world.path("ota/director"), world.path("away")).unwrap();
+    aktualizr(&world, &["once", "--exit-codes"]).expect(30);
+    std::fs::rename(world.path("away"), world.path("ota/director")).unwrap();
+    world.ota_repo(&["director", "withdraw", &world.path("ota"), "--device", "device-1"]);
+    // A check only looks.
+    aktualizr(&world, &["check", "--exit-codes"]).expect(30);
+    assert_eq!((world.deployments().len(), world.boot_variable("upgrade_available").as_str()), (2, "1"));
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("was withdrawn");
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 0\n");
+    assert_eq!(world.deployments(), [old]);
+    assert_eq!(world.boot_variable("upgrade_available"), "0");
+    assert!(!world.dir.join("run/need_reboot").exists());
+    // The next boot is of the old system and nothing went wrong: it can be assigned again.
+    world.reboot_into(0);
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("No new updates");
+    let told = results(&world);
+    assert_eq!((told.len(), told[0]["result"]["code"].as_str()), (1, Some("OPERATION_CANCELLED")));
+    assign(&world, 2, "c-3");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+
+    // Another Target in its place is taken at once.
+    still_running_the_old_one(&world);
+    let third = release(&world, 3);
+    assign(&world, 3, "c-4");
+    aktualizr(&world, &["download", "--exit-codes"]).expect(30);
+    let run = aktualizr(&world, &["once", "--exit-codes"]);
+    world.reboot_into(0);
+    // The index of what runs moved while that ran, so the bed may need a second run.
+    if run.code != 100 {
+        aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+        world.reboot_into(0);
+    }
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(world.deployments()[0], third);
+    assert_eq!(results(&world).last().unwrap()["result"]["code"], "OK");
+}
+
+#[test]
+fn a_failed_assignment_is_cleared_by_hand() {
+    let world = device("ak-clear");
+    aktualizr(&world, &["once"]).expect(0);
+    release(&world, 2);
+    assign(&world, 2, "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    world.roll_back();
+    aktualizr(&world, &["check"]).expect(0);
+    world.fragment("50-booted", "[rust_ota]\nbooted_deployment = 0\n");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
+    world.ota(&["clear-failed", "test-board-7"]).expect(0).says("0 known-bad Targets cleared");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
+    world.ota(&["clear-failed"]).expect(0).says("1 known-bad Target cleared");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+}
+
+#[test]
+fn hardware_as_somebody_else_found_it_out() {
+    let world = device("ak-hardware");
+    let file = world.path("hardware.json");
+    for bad in ["", "{\"id\": "] {
+        std::fs::write(&file, bad).unwrap();
+        aktualizr(&world, &["check", "--hwinfo-file", &file]).expect(1).says("hardware.json");
+    }
+    aktualizr(&world, &["check", "--hwinfo-file", "/nonexistent"]).expect(1).says("/nonexistent");
+    assert!(world.requests().is_empty());
+    std::fs::write(&file, r#"{"id": "board", "class": "system"}"#).unwrap();
+    let sent = |world: &aktualizr_common::World| {
+        world.requests().iter().filter(|path| *path == "/system_info").count()
+    };
+    for _ in 0..2 {
+        aktualizr(&world, &["check", "--hwinfo-file", &file]).expect(0);
+        assert_eq!(received(&world, "system_info.json").unwrap()["id"], "board");
+        assert_eq!(sent(&world), 1, "told when it is new");
+    }
+    std::fs::write(&file, r#"{"id": "other"}"#).unwrap();
+    aktualizr(&world, &["once", "--hwinfo-file", &file]).expect(0);
+    assert_eq!(
+        (sent(&world), received(&world, "system_info.json").unwrap()["id"].as_str()),
+        (2, Some("other"))
+    );
+}
