@@ -299,6 +299,7 @@ fn a_role_that_expires_is_refused_until_it_is_signed_again() {
     let said = world.ota_repo(&["refresh", &world.path("ota")]);
     assert!(said.contains("tag-main") && !said.contains("targets"), "{said}");
     world.ota(&["check"]).expect(16).says("test-board-2");
+    world.ota(&["explain"]).says("tag-main 3, good until");
 }
 
 fn put_back(files: &[(std::path::PathBuf, Vec<u8>)]) {

@@ -14,7 +14,7 @@ pub struct Evidence {
     /// Targets of this hardware id, or none, that it may not see: name and why.
     pub hidden: Vec<(String, String)>,
     /// Roles of the stored metadata: name, version, expiry.
-    pub roles: Vec<(&'static str, u64, Time)>,
+    pub roles: Vec<(String, u64, Time)>,
     /// The system's clock.
     pub clock: Time,
     /// The time that expiry is judged by.

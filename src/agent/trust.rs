@@ -16,7 +16,7 @@ use crate::config::{Metadata, Settings};
 use crate::decide::Target;
 use crate::gateway::Http;
 use crate::store::{Etag, StoreError, atomic};
-use crate::tuf::{Class, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
+use crate::tuf::{Class, Header, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
 
 const TIMESTAMP: &str = "timestamp.json";
 
@@ -73,7 +73,7 @@ pub fn stored(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> 
 }
 
 /// What the stored metadata says, expired or not: its Targets, and each role's version and expiry. For a person.
-pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(&'static str, u64, Time)>) {
+pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(String, u64, Time)>) {
     let mut folder = Folder::of(settings);
     let Ok(mut trusted) = load(&mut folder, profile(settings), Limits::default()) else {
         return Default::default();
@@ -87,8 +87,12 @@ pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(&'static str, u64, Ti
         ("snapshot", trusted.snapshot().map(|d| d.role.header)),
         ("targets", trusted.top_targets().map(|d| d.role.header)),
     ];
-    let roles = roles.into_iter().filter_map(|(name, header)| header.map(|h| (name, h.version, h.expires)));
-    (targets(settings, &trusted, Time(0)), roles.collect())
+    let tagged = trusted.tagged_roles(&settings.tags).unwrap_or_default();
+    let tagged = tagged.iter().map(|name| (name.as_str(), trusted.targets_role(name).map(|d| d.role.header)));
+    let roles = roles.into_iter().chain(tagged);
+    let known =
+        |(name, header): (&str, Option<Header>)| header.map(|h| (name.to_owned(), h.version, h.expires));
+    (targets(settings, &trusted, Time(0)), roles.filter_map(known).collect())
 }
 
 /// Those of the Targets that an offline update is for and has the content of, by the keys of the trusted root.

@@ -41,7 +41,10 @@ fn evidence(facts: Facts, offered: &[Target], request: Request<'_>) -> Evidence 
         visible: visible(&facts, offered).into_iter().cloned().collect(),
         hidden: crate::agent::hidden(&facts, offered, request),
         facts: Ok(facts),
-        roles: vec![("root", 1, Time(NOW.0 + 365 * day)), ("timestamp", 7, Time(NOW.0 + 7 * day))],
+        roles: vec![
+            ("root".into(), 1, Time(NOW.0 + 365 * day)),
+            ("timestamp".into(), 7, Time(NOW.0 + 7 * day)),
+        ],
         clock: NOW,
         now: NOW,
         space: Some((250_000_000, 30_000_000)),
@@ -102,7 +105,7 @@ fn each_reason_has_its_golden_output() {
 fn trouble_has_its_golden_output_too() {
     let early = Evidence {
         clock: Time(0),
-        roles: vec![("timestamp", 7, Time(NOW.0 - 1))],
+        roles: vec![("timestamp".into(), 7, Time(NOW.0 - 1))],
         space: None,
         ..evidence(facts(2), &[target(2)], Request::Latest)
     };
