@@ -1,6 +1,7 @@
 //! What is fuzzed, as plain functions: libFuzzer calls them (fuzz_targets/), and a short loop in tests/ does
 //! where there is none. Each has an oracle beyond "it does not crash".
 
+pub mod apps;
 pub mod boot;
 pub mod certificate;
 pub mod config;

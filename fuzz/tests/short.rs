@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 
 /// A target, its name, and how many inputs it gets of a hundred: what makes repositories and signs them is slow.
-const TARGETS: [(&str, usize, fn(&[u8])); 13] = [
+const TARGETS: [(&str, usize, fn(&[u8])); 16] = [
+    ("app_archive", 100, rust_ota_fuzz::apps::app_archive),
+    ("app_manifest", 100, rust_ota_fuzz::apps::app_manifest),
     ("certificate", 100, rust_ota_fuzz::certificate::certificate),
+    ("compose_file", 100, rust_ota_fuzz::apps::compose_file),
     ("pkcs12", 10, rust_ota_fuzz::certificate::pkcs12),
     ("credentials_zip", 100, rust_ota_fuzz::certificate::credentials_zip),
     ("config", 100, rust_ota_fuzz::config::config),
@@ -23,7 +26,9 @@ const TARGETS: [(&str, usize, fn(&[u8])); 13] = [
 #[test]
 fn every_target_for_a_moment() {
     let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
-    for (name, share, target) in TARGETS {
+    // Only this one, for who looks closer at it.
+    let wanted = std::env::var("FUZZ_TARGET").ok();
+    for (name, share, target) in TARGETS.into_iter().filter(|t| wanted.as_deref().is_none_or(|w| w == t.0)) {
         let began = std::time::Instant::now();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(name);
         let mut entries: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

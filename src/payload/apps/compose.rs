@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::lines::Lines;
 use super::reference::Reference;
 
 /// The longest Compose file that is read.
@@ -102,6 +103,7 @@ impl Compose {
 
 #[derive(Default)]
 struct Reader {
+    lines: Lines,
     began: bool,
     section: Option<String>,
     seen_services: bool,
@@ -121,12 +123,15 @@ struct Draft {
 impl Reader {
     fn line(&mut self, line: &str, start: usize) -> Result<(), String> {
         let content = line.trim_start_matches(' ');
-        if content.is_empty() || content.starts_with('#') {
+        if content.is_empty() {
             return Ok(());
         }
         let indent = line.len() - content.len();
         if content.starts_with('\t') {
             return Err("is indented with a tab".to_string());
+        }
+        if self.lines.inside(content, indent)? {
+            return Ok(());
         }
         if indent == 0 {
             return self.top(content);
@@ -198,6 +203,9 @@ impl Reader {
         if indent > self.key_indent
             || (indent == self.key_indent && (content.starts_with("- ") || content == "-"))
         {
+            if draft.keys.last().is_some_and(|key| key == "image") {
+                return Err("the image goes on in another line".to_string());
+            }
             return Ok(());
         }
         if indent < self.key_indent {
@@ -343,12 +351,38 @@ mod tests {
             (format!("services:\n  web:\n\timage: x\n    {pinned}\n"), "tab"),
             (format!("services:\n  web:\n    {pinned}\n    x: a\u{2028}    image: b\n"), "line ends"),
             (format!("services:\n  web:\n    {pinned}\n    x: a\r    image: b\n"), "line ends"),
+            (format!("services:\n  web:\n    {pinned}\n      more\n"), "another line"),
+            (
+                format!(
+                    "services:\n  web:\n    {pinned}\n    x: [\"a\nvolumes:\n  b\"]\n  db:\n    image: evil\n"
+                ),
+                "may go on here",
+            ),
+            (
+                format!("services:\n  web:\n    {pinned}\n    x:\n    - y: |\n      z: \"\nvolumes:\n"),
+                "may go on here",
+            ),
+            (
+                format!("services:\n  web:\n    {pinned}\n    x:\n      it 's: \"op'en\n    y: 1\n"),
+                "may go on here",
+            ),
             (format!("services:\n    web:\n      {pinned}\n  other:\n    image: x\n"), "indented less"),
         ];
         for (text, expected) in table {
             let error = Compose::read(&text).map(|c| c.services).unwrap_err();
             assert!(error.to_string().contains(expected), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn texts_over_several_lines() {
+        let more = "    command:\n    - sh\n    - -c\n    - |\n      echo \"it's\n        [ a\n    - >-\n      x\n    labels:\n      \
+            one: \"a long\n        text\"\n      two: 'it''s \"'\n      three: \"a \"\n      four: don't\n      five: \"say \\\"hi\\\": [\"\n    \
+            test: [\"CMD\", \"a b \", '{\"a\": []}']\n    x: {a: b, c: [d]} # it 's\n    y: |-\n      \"\n\n       '\n    ports:\n      - \"80:80\"\n";
+        let image = format!("image: h.example/w@sha256:{}", hex("a"));
+        let text = format!("services:\n  web:\n    {image}\n{more}  db:\n    {image}\nvolumes:\n  b: {{}}\n");
+        let compose = Compose::read(&text).unwrap();
+        assert_eq!(compose.services.len(), 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod engine;
 mod error;
 mod fetch;
 mod inspect;
+mod lines;
 mod manifest;
 mod process;
 #[cfg(feature = "host")]
