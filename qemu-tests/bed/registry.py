@@ -3,6 +3,9 @@
 A name of an image says where its registry is, and must mean the same here and in the guest: 127.0.0.1 and a port. In the guest that
 port leads here through ssh, for as long as a test wants it to."""
 
+import contextlib
+import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -40,9 +43,9 @@ class Registry:
         self._wait()
 
     def image(self, place, version, size=0):
-        """Pushes an image; /version in it says which. Gives its name with its digest."""
+        """Pushes an image, with so many random bytes; /version in it says which. Gives its name with its digest."""
         repository, _, tag = place.partition(":")
-        blobs, manifest = oci_images.image(version, bytes(size))
+        blobs, manifest = oci_images.image(version, os.urandom(size))
         digest = oci_images.Registry(self.host, self._ca).push(repository, tag, blobs, manifest)
         return f"{self.host}/{repository}@{digest}"
 
@@ -52,6 +55,27 @@ class Registry:
         project.mkdir(parents=True, exist_ok=True)
         (project / "docker-compose.yml").write_text(compose)
         return cache.run(ota_repo(), "apps", "publish", project, "--to", f"{self.host}/apps/{name}", "--ca", self._ca)
+
+    def unchecked_app(self, name, compose):
+        """The same by a tool that looks at nothing."""
+        blobs, manifest = oci_images.app(compose.encode())
+        return f"{self.host}/apps/{name}@{oci_images.Registry(self.host, self._ca).push(f'apps/{name}', 'unchecked', blobs, manifest)}"
+
+    def layer(self, image):
+        """The digits of an image's upper layer."""
+        manifest = json.loads(self._blob(image.rsplit(":", 1)[1]).read_bytes())
+        return manifest["layers"][-1]["digest"].removeprefix("sha256:")
+
+    @contextlib.contextmanager
+    def lacks(self, digits):
+        """The registry has lost this blob for a while."""
+        blob = self._blob(digits)
+        hidden = blob.rename(blob.with_name("hidden"))
+        yield
+        hidden.rename(blob)
+
+    def _blob(self, digits):
+        return self.folder / "data/docker/registry/v2/blobs/sha256" / digits[:2] / digits / "data"
 
     def reach(self, device):
         """The guest reaches the registry from now on, until its next boot or `cut`."""

@@ -1,5 +1,6 @@
 """A device with Compose apps: what its tests do with Docker and with Podman alike."""
 
+import contextlib
 import json
 
 from . import client
@@ -50,6 +51,10 @@ class Shop:
         """Publishes a Target: these apps with release A, or with another commit."""
         return self.server.publish(self.releases.repo, commit or self.device.image.commit, version, apps)
 
+    def system(self):
+        """The commit that runs."""
+        return self.status()["current"]["commit"]
+
     def client(self, command, timeout=900):
         """Runs the client: exit code and output."""
         answer = self.device.try_ssh(f"rust-ota {command} 2>&1", timeout)
@@ -62,6 +67,32 @@ class Shop:
         done"""
         lines = self.device.ssh(script, timeout=300).splitlines()
         return dict(line.split() for line in lines if line.count(" ") == 1)
+
+    def containers(self):
+        """Every container, and since when it runs: the same text as before where none was touched."""
+        return self.device.ssh(f"{self.engine} inspect --format '{{{{.Id}}}} {{{{.State.StartedAt}}}}' $({self.engine} ps -aq) | sort", timeout=300)
+
+    def settings(self, name, text):
+        """A fragment of the device; without text it goes."""
+        path = f"/etc/sota/conf.d/{name}.toml"
+        self.device.put(path, text) if text else self.device.ssh(f"rm -f {path}")
+
+    @contextlib.contextmanager
+    def full_disk(self):
+        """Not one block is left, for a while."""
+        self.device.ssh(
+            "fallocate -l $(df -B1 --output=avail /var | tail -1) /var/filler; while dd if=/dev/zero of=/var/filler.$((n += 1)) bs=64k 2>/dev/null; do :; done; sync"
+        )
+        yield
+        self.device.ssh("rm -f /var/filler*")
+
+    def cut_download(self, digits, moment):
+        """Kills a download so many seconds after this blob began to arrive. Bytes of it that are there then."""
+        blob = f"{client.STATE}/reset-apps/blobs/sha256/{digits}"
+        script = f"""rust-ota download >/dev/null 2>&1 & pid=$!
+            while kill -0 $pid 2>/dev/null && ! [ -s {blob}.partial ]; do sleep 0.05; done
+            sleep {moment}; kill -9 $pid; wait $pid 2>/dev/null; cat {blob}.partial {blob} 2>/dev/null | wc -c"""
+        return int(self.device.ssh(script, timeout=300))
 
     def status(self):
         return json.loads(self.device.ssh("rust-ota status --json 2>/dev/null", timeout=300))
