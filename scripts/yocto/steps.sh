@@ -284,7 +284,8 @@ step_plan() {
 }
 
 # A world of nothing but what our recipes need, and what the layer appends to: the whole one takes four full parses and four
-# dumps of its signatures. The kernel itself is in no world, for it is a provider of virtual/kernel; make-mod-scripts, which is, needs it. dejagnu is for gcc's own tests, which nothing of this runs: no task leads to it, and yet all of its world must be there.
+# dumps of its signatures. The kernel itself is in no world, for it is a provider of virtual/kernel; make-mod-scripts, which is, needs it.
+# dejagnu is for gcc's own tests: no task of ours leads to it, and yet a world without it does not resolve.
 step_layer() {
 	local layers=$KAS_WORK_DIR dependencies ours="rust-ota rust-ota-config rust-ota-boot" keep recipe exclude=('EXCLUDE_FROM_WORLD = "1"')
 	configure closure qemux86-64:dynamic "$common" "$rest_hidden"
