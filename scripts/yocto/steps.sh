@@ -285,17 +285,19 @@ step_plan() {
 
 # A world of nothing but what our recipes need, and what the layer appends to: the whole one takes four full parses and four
 # dumps of its signatures. The kernel itself is in no world, for it is a provider of virtual/kernel; make-mod-scripts, which is, needs it.
-# dejagnu is for gcc's own tests: no task of ours leads to it, and yet a world without it does not resolve.
+# dejagnu is for gcc's own tests: no task of ours leads to it, and yet a world without it does not resolve. Packages of tests
+# want half of the rest at run time.
 step_layer() {
-	local layers=$KAS_WORK_DIR dependencies ours="rust-ota rust-ota-config rust-ota-boot" keep recipe exclude=('EXCLUDE_FROM_WORLD = "1"')
-	configure closure qemux86-64:dynamic "$common" "$rest_hidden"
+	local layers=$KAS_WORK_DIR dependencies ours="rust-ota rust-ota-config rust-ota-boot" keep recipe
+	local exclude=('EXCLUDE_FROM_WORLD = "1"') no_tests='DISTRO_FEATURES:remove = "ptest"'
+	configure closure qemux86-64:dynamic "$common" "$rest_hidden" "$no_tests"
 	inside closure "bitbake -g $ours linux-yocto make-mod-scripts dejagnu-native" || { grep ERROR "$work/out/closure.log" | head; return 1; }
 	keep=$(grep -o 'recipes-[^" ]*\.bb' "$work/build/closure/task-depends.dot" | sed 's,^recipes-,,; s,[^/]*$,,' | sort -u | paste -sd '|')
 	for recipe in $ours make-mod-scripts; do
 		exclude+=("EXCLUDE_FROM_WORLD:pn-$recipe = \"0\"")
 	done
 	rm -rf "$work/build/layer"
-	configure layer qemux86-64:dynamic "$common" "${exclude[@]}" \
+	configure layer qemux86-64:dynamic "$common" "$no_tests" "${exclude[@]}" \
 		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
 	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it. The others it knows by their
 	# paths as they stand, and would add those a second time that have .. in them.

@@ -279,7 +279,8 @@ fn scalar(value: &str) -> Option<(&str, Range<usize>)> {
     let first = text.chars().next()?;
     if first == '"' || first == '\'' {
         let (inner, rest) = text[1..].split_once(first)?;
-        let good = !inner.contains('\\') && nothing(rest) && (rest.is_empty() || rest.starts_with(' '));
+        let good =
+            !inner.contains('\\') && nothing(rest) && (rest.is_empty() || rest.starts_with([' ', '\t']));
         return good.then_some((inner, begin..begin + inner.len() + 2));
     }
     if !first.is_ascii_alphanumeric() {
@@ -383,6 +384,13 @@ mod tests {
         let text = format!("services:\n  web:\n    {image}\n{more}  db:\n    {image}\nvolumes:\n  b: {{}}\n");
         let compose = Compose::read(&text).unwrap();
         assert_eq!(compose.services.len(), 2);
+    }
+
+    #[test]
+    fn a_tab_before_a_comment_stays_readable_with_another_image() {
+        let text = format!("services:\n  web:\n    image: h.example/w@sha256:{}\t # pinned\n", hex("a"));
+        let changed = Compose::read(&text).unwrap().with_images(|_| "sha256:of-web".into());
+        assert_eq!(Compose::read(&changed).unwrap().services[0].image, "sha256:of-web");
     }
 
     #[test]
