@@ -36,6 +36,9 @@ step_parse() {
 		printf '%-28s %s\n' "$file" "$(grep -o 'Parsing of .*' "$work/out/parse.log" | tail -1)"
 		grep -q ' 0 errors' "$work/out/parse.log"
 	done
+	# The kernel's options are a file that only the include of the machine's bootloader asks for. (What a kernel needs is hidden here.)
+	inside parse "bitbake -e linux-yocto" || true
+	grep -q '^SRC_URI=.*file://rust-ota.cfg' "$work/out/parse.log" || { echo "  the kernel has no rust-ota.cfg"; return 1; }
 }
 
 # expect NAME LINE...: what `bitbake -e rust-ota` has to say with the lines in local.conf.
