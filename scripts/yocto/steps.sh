@@ -6,7 +6,7 @@ machines=${YOCTO_CHECK_MACHINES:-qemux86-64 qemuarm64 raspberrypi4}
 # Every recipe of other layers hidden, but for the one that the layer appends to: seconds instead of minutes.
 others_hidden='BBMASK += "/(openembedded-core|meta-openembedded|meta-updater|meta-raspberrypi)/.*/?recipes-(?!kernel/linux/linux-yocto_6)"'
 # What no image of ours comes near, and what takes longest to parse.
-rest_hidden='BBMASK += "-image-ptest /openembedded-core/meta/recipes-(sato|rt)/ /meta-openembedded/meta-(python|networking|filesystems)/recipes-"
+rest_hidden='BBMASK += "-image-ptest /meta-raspberrypi/dynamic-layers/ /openembedded-core/meta/recipes-(sato|rt)/ /meta-openembedded/meta-(python|networking|filesystems)/recipes-"
 BBMASK += "/meta-openembedded/meta-oe/recipes-(?!extended/ostree/|crypto/libsodium/|support/lshw/|devtools/lshw/) /meta-oe/dynamic-layers/"
 BBMASK += "/meta-updater/.*/(networkmanager|collectd|zabbix|valgrind|cronie|libvirt|samba|nfs-utils|alsa|connman|fuse)[^/]*/[^/]*bbappend /meta-updater/recipes-support/ /meta-updater/recipes-test/"'
 common='CONNECTIVITY_CHECK_URIS = ""
@@ -301,7 +301,7 @@ step_layer() {
 	done
 	rm -rf "$work/build/layer"
 	configure layer qemux86-64:dynamic "$common" "$no_tests" "${exclude[@]}" \
-		"BBMASK += \"/(openembedded-core|meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
+		"BBMASK += \"/(meta-openembedded|meta-updater)/.*/?recipes-(?!($keep)) -image-ptest\""
 	# The check adds the layer itself, so it must not be there yet, and nothing may be chosen from it. The others it knows by their
 	# paths as they stand, and would add those a second time that have .. in them.
 	sed -i "s,[^ \"]*/meta-rust-ota,,; s,\\\${TOPDIR}/../../kas/,$layers/," "$work/build/layer/conf/bblayers.conf"
