@@ -342,6 +342,34 @@ fn a_kill_at_any_point_ends_in_the_same_state() {
     assert!(version > 12, "{version} points");
 }
 
+/// Content without its name, as a cut leaves it, must not pass for the Target that was there before.
+#[test]
+fn a_kill_and_then_the_earlier_target_again() {
+    let world = with_sensor("ak-sec-back");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    let contents = [noise(1, 10_000), noise(2, 10_000)];
+    publish(&world, 1, &contents[0]);
+    publish(&world, 2, &contents[1]);
+    let mut cut_in_place = 0;
+    for point in 1..100 {
+        give(&world, 1, &serial, &format!("c-{point}-before"));
+        aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+        give(&world, 2, &serial, &format!("c-{point}"));
+        let mut command = client(&world, "aktualizr", &["once", "--exit-codes"]);
+        let output = command.env("RUST_OTA_CUT_AT", point.to_string()).output().unwrap();
+        let name = fs::read_to_string(world.path("sensor/target_name")).unwrap();
+        cut_in_place += usize::from(firmware(&world) == contents[1] && name == "sensor-1");
+        give(&world, 1, &serial, &format!("c-{point}-after"));
+        aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+        assert_eq!(firmware(&world), contents[0], "cut at point {point}");
+        if output.status.code() == Some(0) {
+            break;
+        }
+    }
+    assert!(cut_in_place > 0, "no cut fell between the content and its name");
+}
+
 #[test]
 fn an_ostree_commit_for_a_secondary_and_a_file_for_the_primary() {
     let world = with_sensor("ak-sec-kinds");

@@ -25,24 +25,25 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// Writes a secret that was not there before: mode 0600 from its first byte, whatever the umask. A file that is there
 /// already stays, and that is an error.
 pub fn create_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    make_parent(path)?;
-    let temporary = beside(path, ".tmp");
-    // What a cut left may have another mode.
-    remove(&temporary)?;
-    let create = || {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        cut_here();
-        fs::hard_link(&temporary, path)?;
-        fs::remove_file(&temporary)
-    };
-    create().map_err(|e| StoreError::io("create", path, e))?;
+    let temporary = private(path, bytes)?;
+    cut_here();
+    let link = || fs::hard_link(&temporary, path).and_then(|()| fs::remove_file(&temporary));
+    link().map_err(|e| StoreError::io("create", path, e))?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Writes a secret in place of what may be there: mode 0600 from its first byte, the old content or the new one.
 pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = private(path, bytes)?;
+    let renamed = rename(&temporary, path);
+    if renamed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// Writes a file beside `path` that is its owner's from its first byte.
+fn private(path: &Path, bytes: &[u8]) -> Result<PathBuf, StoreError> {
     make_parent(path)?;
     let temporary = beside(path, ".tmp");
     // What a cut left may have another mode.
@@ -52,12 +53,14 @@ pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    let written =
-        create().map_err(|e| StoreError::io("create", path, e)).and_then(|()| rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+    match create() {
+        Ok(()) => Ok(temporary),
+        Err(error) => {
+            // Half a secret is of no use to anybody.
+            let _ = fs::remove_file(&temporary);
+            Err(StoreError::io("create", path, error))
+        }
     }
-    written
 }
 
 /// Makes the folder of a file, if it is not there.
