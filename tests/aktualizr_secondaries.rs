@@ -55,22 +55,15 @@ fn noise(seed: u8, length: usize) -> Vec<u8> {
 
 /// Publishes a file as the Target `sensor-VERSION`.
 fn publish(world: &World, version: u32, content: &[u8]) {
-    fs::write(world.path("upload.bin"), content).unwrap();
-    let version = version.to_string();
-    let (ota, file) = (world.path("ota"), world.path("upload.bin"));
-    world.ota_repo(&[
-        "target",
-        "add",
-        &ota,
-        "--file",
-        &file,
-        "--name",
-        "sensor",
-        "--version",
-        &version,
-        "--hardware-id",
-        "sensor",
-    ]);
+    publish_for(world, "sensor", version, content);
+}
+
+/// Publishes a file as the Target `NAME-VERSION` for hardware of that name.
+fn publish_for(world: &World, name: &str, version: u32, content: &[u8]) {
+    let (ota, file, version) = (world.path("ota"), world.path("upload.bin"), version.to_string());
+    fs::write(&file, content).unwrap();
+    let target = ["--name", name, "--version", &version, "--hardware-id", name];
+    world.ota_repo(&[&["target", "add", &ota, "--file", &file], &target[..]].concat());
 }
 
 /// Serials of the registered Secondaries, in order.
@@ -400,21 +393,7 @@ fn an_ostree_commit_for_a_secondary_and_a_file_for_the_primary() {
     assert_eq!(results(&world).len(), 1, "told once");
 
     world.ota_repo(&["director", "withdraw", &ota, "--device", "device-1"]);
-    let file = world.path("upload.bin");
-    fs::write(&file, b"no system").unwrap();
-    world.ota_repo(&[
-        "target",
-        "add",
-        &ota,
-        "--file",
-        &file,
-        "--name",
-        "test-board",
-        "--version",
-        "9",
-        "--hardware-id",
-        "test-board",
-    ]);
+    publish_for(&world, "test-board", 9, b"no system");
     assign(&world, 9, "c-2");
     aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("not an OSTree commit");
     assert_eq!(results(&world)[1]["result"]["code"], "INSTALL_FAILED");
