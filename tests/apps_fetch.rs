@@ -21,7 +21,8 @@ fn an_app_is_fetched_once_whole_and_by_digest() {
     assert_ne!(pinned, moved);
 
     shop.world.ota(&["check"]).expect(17).says("web: new app in target");
-    shop.world.ota(&["download"]).expect(0);
+    shop.world.fragment("90-proxy", "[pacman]\ncompose_apps_proxy = https://proxy.example/url\n");
+    shop.world.ota(&["download"]).expect(0).says("compose_apps_proxy is not supported");
     let store = shop.world.dir.join("reset-apps");
     assert!(store.join("blobs/sha256").join(digest(&pinned)).exists());
     assert!(!store.join("blobs/sha256").join(digest(&moved)).exists());

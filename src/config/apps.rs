@@ -37,6 +37,8 @@ pub struct AppSettings {
     pub engine: EngineKind,
     /// `pacman.docker_compose_bin`: a program named `docker` gets `compose` as its first argument.
     pub compose: Vec<String>,
+    /// `pacman.compose_apps_proxy` is set, which is not supported.
+    pub proxy_ignored: bool,
     /// `rust_ota.registry_ca`: whom to trust for registries; by default the system's bundle, or else the CA of `tls`.
     pub registry_ca: Option<PathBuf>,
     /// `rust_ota.app_start_sec`: how long an app may take until it is up.
@@ -65,6 +67,7 @@ pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
         stop_before_update: m.switch("pacman", "stop_apps_before_update", true)?,
         compose: compose(m, engine),
         engine,
+        proxy_ignored: m.value("pacman", "compose_apps_proxy").is_some(),
         registry_ca: m.path("rust_ota", "registry_ca").or_else(super::public_ca),
         start_sec: m.number("rust_ota", "app_start_sec", 120)?,
         settle_sec: m.number("rust_ota", "app_settle_sec", 5)?,
