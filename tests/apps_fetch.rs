@@ -21,8 +21,7 @@ fn an_app_is_fetched_once_whole_and_by_digest() {
     assert_ne!(pinned, moved);
 
     shop.world.ota(&["check"]).expect(17).says("web: new app in target");
-    shop.world.fragment("90-proxy", "[pacman]\ncompose_apps_proxy = https://proxy.example/url\n");
-    shop.world.ota(&["download"]).expect(0).says("compose_apps_proxy is not supported");
+    shop.world.ota(&["download"]).expect(0);
     let store = shop.world.dir.join("reset-apps");
     assert!(store.join("blobs/sha256").join(digest(&pinned)).exists());
     assert!(!store.join("blobs/sha256").join(digest(&moved)).exists());
@@ -66,6 +65,26 @@ fn other_bytes_than_were_signed_are_not_kept() {
     assert!(!shop.world.dir.join("reset-apps/apps/web").exists(), "not noted as whole");
     shop.world.ota(&["install"]).expect(80).says("run download first");
     fs::write(shop.blob(&layer), &good).unwrap();
+    shop.world.ota(&["download"]).expect(0);
+}
+
+#[test]
+fn what_layers_take_on_a_disk_is_believed() {
+    let Some(shop) = Shop::new("apps-usage") else { return };
+    let pinned = shop.image("f/web:1", "one", 1000);
+    let layer = shop.layer(&pinned);
+    let huge = shop.publish_measured("web", &compose(&pinned), Some((&layer, u64::MAX)));
+    shop.target(1, 2, &[("web", &huge)]);
+    shop.world.ota(&["check"]).expect(17);
+    shop.world.ota(&["download"]).expect(60).says(&format!("{} bytes are needed", u64::MAX));
+
+    let small = shop.publish_measured("web", &compose(&pinned), Some((&layer, 8192)));
+    shop.target(1, 3, &[("web", &small)]);
+    shop.world.ota(&["check"]).expect(17);
+    shop.world.ota(&["download"]).expect(0);
+    let odd = shop.publish_measured("web", &compose(&pinned), Some(("odd", 1)));
+    shop.target(1, 4, &[("web", &odd)]);
+    shop.world.ota(&["check"]).expect(17);
     shop.world.ota(&["download"]).expect(0);
 }
 

@@ -110,3 +110,41 @@ fn the_login_is_not_for_other_registries_that_have_images() {
     assert_eq!(shop.asked("/token"), [(String::new(), false)]);
     assert_eq!(shop.asked("/hub-creds/"), []);
 }
+
+#[test]
+fn a_gateway_that_has_what_all_registries_have() {
+    let Some(mut shop) = Shop::new("apps-login-proxy") else { return };
+    let image = shop.image("f/web:1", "one", 300_000);
+    // Of registries that nobody could reach.
+    let uri = shop.publish_raw("web", &compose(&image.replace(&shop.host, "hub.invalid")));
+    shop.target(1, 2, &[("web", &uri.replace(&shop.host, "apps.invalid:5000"))]);
+    let (gateway, _running) = shop.gateway(LOGIN);
+    shop.stop_registry();
+    shop.world.ota(&["check"]).expect(17);
+    let proxy = |shop: &Shop, path: &str| {
+        shop.world.fragment("70-proxy", &format!("[pacman]\ncompose_apps_proxy = {gateway}{path}\n"));
+    };
+    proxy(&shop, "/elsewhere");
+    shop.world.ota(&["download"]).expect(50).says("/elsewhere: answered 403").says("compose_apps_proxy");
+
+    proxy(&shop, "/app-proxy-url");
+    let layer = shop.blob(&shop.layer(&image));
+    let away = layer.with_extension("away");
+    std::fs::rename(&layer, &away).unwrap();
+    let failed = shop.world.ota(&["download"]).expect(50).says("(404)");
+    assert!(!failed.stderr.contains("secret"), "the token is in no message: {}", failed.stderr);
+    std::fs::rename(&away, &layer).unwrap();
+    shop.world.ota(&["download"]).expect(0);
+
+    // The first address was good for three requests, so there was another one; the second run asked for its own.
+    assert_eq!(shop.asked("/app-proxy-url"), vec![(String::new(), true); 3]);
+    let asked = shop.asked("/registry/v2/");
+    assert!(asked.iter().all(|(login, certificate)| login.is_empty() && !certificate), "{asked:?}");
+    assert_eq!(shop.asked("/hub-creds/"), []);
+    // What comes is held to the digests that were signed, as from a registry.
+    std::fs::remove_dir_all(shop.world.path("reset-apps")).unwrap();
+    let mut bytes = std::fs::read(&layer).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&layer, bytes).unwrap();
+    shop.world.ota(&["download"]).expect(70).says("was asked for and sha256:");
+}

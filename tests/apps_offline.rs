@@ -72,6 +72,32 @@ fn what_a_folder_has_is_checked_as_what_a_registry_sends() {
 }
 
 #[test]
+fn an_app_that_was_forgotten() {
+    let Some(mut shop) = lite_shop("apps-offline-forgotten") else { return };
+    let first = shop.world.deployments()[0].clone();
+    let image = shop.image("f/web:1", "one", 1000);
+    let web = shop.publish("web", &compose(&image));
+    let db = shop.publish("db", &(compose(&image) + "x-app: db\n"));
+    shop.world.commit(2, &[]);
+    shop.target(2, 2, &[("web", &web), ("db", &db)]);
+    let folder = bundle(&shop, "usb", &[("web", &web)]);
+    let trap = Trap::set(&mut shop);
+    // What runs is in the folder, too: said, and no error.
+    shop.lite(&["check", "--src-dir", &folder])
+        .expect(0)
+        .says("usb/apps: has not all that test-board-2 needs");
+    let commit = format!("{folder}/ostree_repo/objects/{}/{}.commit", &first[..2], &first[2..]);
+    fs::remove_file(commit).unwrap();
+    shop.lite(&["check", "--src-dir", &folder]).expect(8).says("usb/apps");
+    shop.lite(&["update", "--src-dir", &folder]).expect(8);
+    // A device that is not to run it does not miss it.
+    shop.world.fragment("70-list", "[pacman]\ncompose_apps = web\n");
+    shop.lite(&["check", "--src-dir", &folder]).expect(16);
+    shop.lite(&["update", "--src-dir", &folder]).expect(100);
+    trap.was_empty();
+}
+
+#[test]
 fn the_system_and_its_apps_and_then_apps_alone() {
     let Some(mut shop) = lite_shop("apps-offline") else { return };
     if !shop.engine() {

@@ -12,6 +12,7 @@ use super::refresh::{Fetch, FetchError, Fetched};
 use crate::config::Settings;
 use crate::decide::Target;
 use crate::gateway::identity::is_production;
+use crate::payload::apps::{Reference, Store, wanted};
 use crate::tuf::{Envelope, Limits, Profile, Request, Signers, Time};
 
 const STATEMENT: &str = "bundle-targets.json";
@@ -70,18 +71,37 @@ impl Bundle {
         let allowed = self.statement(settings, signers, profile, now)?;
         let meant = |t: &Target| allowed.as_ref().is_none_or(|names| names.contains(&t.name));
         let fits = |t: &&Target| t.fits(&settings.hardware_id, &settings.tags);
-        let mut offered: Vec<Target> = offered.into_iter().filter(meant).collect();
-        let visible = offered.iter().filter(fits).count();
-        offered.retain(|t| self.has(&t.commit));
-        if visible > 0 && !offered.iter().any(|t| fits(&t)) {
-            return Err(BundleError::NoContent { path: self.repository() });
+        let offered: Vec<Target> = offered.into_iter().filter(meant).collect();
+        let newest = offered.iter().filter(fits).max_by_key(|t| t.version);
+        let lacking = newest.and_then(|t| Some((t.name.clone(), self.lacks(t, settings)?)));
+        let there: Vec<Target> = offered.into_iter().filter(|t| self.lacks(t, settings).is_none()).collect();
+        match lacking {
+            Some((_, path)) if !there.iter().any(|t| fits(&t)) => Err(BundleError::NoContent { path }),
+            Some((target, path)) => {
+                log::warn!(
+                    "{}: has not all that {target} needs; an older Target is looked for",
+                    path.display()
+                );
+                Ok(there)
+            }
+            None => Ok(there),
         }
-        Ok(offered)
     }
 
-    fn has(&self, commit: &str) -> bool {
-        let (folder, name) = commit.split_at(2);
-        self.repository().join("objects").join(folder).join(format!("{name}.commit")).exists()
+    /// What of a Target is neither here nor on the device: its commit, or an app that is to run on this device.
+    fn lacks(&self, target: &Target, settings: &Settings) -> Option<PathBuf> {
+        let (folder, name) = target.commit.split_at(2);
+        let commit = self.repository().join("objects").join(folder).join(format!("{name}.commit"));
+        if !commit.exists() {
+            return Some(self.repository());
+        }
+        let wanted = settings.compose.then(|| wanted(&target.apps, settings.compose_apps.as_deref()));
+        let (here, device) = (Store::at(&self.apps()), Store::at(&settings.apps.store));
+        // What is no URI is told where it is fetched.
+        let absent = |uri: &String| {
+            Reference::parse(uri).is_ok_and(|r| !here.has(&r.digest, None) && !device.has(&r.digest, None))
+        };
+        wanted?.values().any(absent).then(|| self.apps())
     }
 
     /// None where the folder has no statement.
@@ -187,7 +207,7 @@ pub enum BundleError {
     },
     /// It has the metadata of Targets, and the content of none.
     NoContent {
-        /// The OSTree repository.
+        /// Where the newest one lacks something: the OSTree repository, or the apps.
         path: PathBuf,
     },
 }
@@ -198,7 +218,7 @@ impl fmt::Display for BundleError {
             BundleError::Refused { path, reason } => write!(f, "{}: {reason}", path.display()),
             BundleError::NoContent { path } => write!(
                 f,
-                "{}: has the content of no Target that is meant for this device; make the offline update again",
+                "{}: has not all that the newest Target for this device needs, and no older one is there whole; make the offline update again",
                 path.display()
             ),
         }

@@ -3,6 +3,7 @@
 use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Target};
 use crate::gateway::{Http, HttpSettings, headers};
+use crate::payload::apps::Proxy;
 use crate::store::TargetRecord;
 
 use super::AgentError;
@@ -49,6 +50,13 @@ impl<'a> Link<'a> {
             ca: self.settings.apps.registry_ca.clone().or_else(|| self.settings.ca.clone()),
             ..HttpSettings::default()
         })?)
+    }
+
+    /// A place that has what all registries have, whose address is asked for here. It is one of the device's own servers; the
+    /// token in the address, and no certificate, opens it.
+    pub fn blobs_by(&self, ask: &str) -> Result<Proxy, AgentError> {
+        let blobs = Http::new(&HttpSettings { ca: self.settings.ca.clone(), ..HttpSettings::default() })?;
+        Ok(Proxy::new(self.ats(&self.settings.tags.join(",")), ask, blobs))
     }
 
     /// Who gives a login for a registry, and where: beside `uptane.repo_server`, as aktualizr-lite derives it.

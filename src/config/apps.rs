@@ -37,8 +37,8 @@ pub struct AppSettings {
     pub engine: EngineKind,
     /// `pacman.docker_compose_bin`: a program named `docker` gets `compose` as its first argument.
     pub compose: Vec<String>,
-    /// `pacman.compose_apps_proxy` is set, which is not supported.
-    pub proxy_ignored: bool,
+    /// `pacman.compose_apps_proxy`: who gives, when POSTed to, the address of a place that has the blobs of all registries.
+    pub proxy: Option<String>,
     /// `rust_ota.registry_ca`: whom to trust for registries; by default the system's bundle, or else the CA of `tls`.
     pub registry_ca: Option<PathBuf>,
     /// `rust_ota.app_start_sec`: how long an app may take until it is up.
@@ -67,11 +67,20 @@ pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
         stop_before_update: m.switch("pacman", "stop_apps_before_update", true)?,
         compose: compose(m, engine),
         engine,
-        proxy_ignored: m.value("pacman", "compose_apps_proxy").is_some(),
+        proxy: proxy(m)?,
         registry_ca: m.path("rust_ota", "registry_ca").or_else(super::public_ca),
         start_sec: m.number("rust_ota", "app_start_sec", 120)?,
         settle_sec: m.number("rust_ota", "app_settle_sec", 5)?,
     })
+}
+
+fn proxy(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
+    match m.value("pacman", "compose_apps_proxy") {
+        Some(value) if !value.text.starts_with("https://") => {
+            Err(bad(value, "pacman", "compose_apps_proxy", "an https:// address"))
+        }
+        value => Ok(value.map(|v| v.text.clone())),
+    }
 }
 
 fn watermark(m: &Reader<'_>) -> Result<u64, ConfigError> {
@@ -129,6 +138,7 @@ mod tests {
             "[pacman]\nstorage_watermark = 19\n",
             "[pacman]\nstorage_watermark = 96\n",
             "[rust_ota]\nengine = rkt\n",
+            "[pacman]\ncompose_apps_proxy = \"/app-proxy-url\"\n",
         ] {
             assert!(apps(bad).is_err(), "{bad}");
         }

@@ -214,15 +214,21 @@ impl Shop {
 
     /// The same by a tool that checks nothing.
     pub fn publish_raw(&self, app: &str, compose: &str) -> String {
+        self.publish_measured(app, compose, None)
+    }
+
+    /// The same, with what a layer takes on a disk.
+    pub fn publish_measured(&self, app: &str, compose: &str, usage: Option<(&str, u64)>) -> String {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/oci_images.py");
         let file = self.world.path("raw.yml");
         fs::write(&file, compose).unwrap();
         let place = format!("apps/{app}:raw");
         let ca = self.ca();
-        self.world
-            .run("python3", &[script, "--registry", &self.host, "--ca", &ca, "--app", &file, &place, "raw"])
-            .trim()
-            .to_string()
+        let usage = usage.map(|(layer, bytes)| format!("--usage=sha256:{layer}={bytes}"));
+        let mut words = vec![script, "--registry", &self.host, "--ca", &ca, "--app", &file];
+        words.extend(usage.as_deref());
+        words.extend([place.as_str(), "raw"]);
+        self.world.run("python3", &words).trim().to_string()
     }
 
     /// Publishes a Target of this system with these apps.

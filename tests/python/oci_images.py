@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes small images of Debian's static busybox, and brings them to a registry: what a build server does with its tools.
 
-    oci_images.py --registry HOST:PORT --ca CA.crt REPOSITORY:TAG VERSION [--random BYTES] [--login USER:PASSWORD] [--app COMPOSE_FILE]
+    oci_images.py --registry HOST:PORT --ca CA.crt REPOSITORY:TAG VERSION [--random BYTES] [--login USER:PASSWORD] [--app COMPOSE_FILE [--usage LAYER=BYTES]]
 
 An image has two layers, busybox and a file /version (with so many random bytes beside it). Prints NAME@DIGEST. Only the standard
 library is needed.
@@ -69,16 +69,23 @@ def image(version, extra=b""):
     return blobs, json.dumps(manifest).encode()
 
 
-def app(compose):
-    """The same of a Compose app with this file, unchecked."""
+def app(compose, usage=()):
+    """The same of a Compose app with this file, unchecked; with what layers take on a disk where that is given."""
     archive = layer({"docker-compose.yml": (compose, 0o644)})[0]
     blobs = {digest(data): data for data in (archive, b"{}")}
+    described = [{"mediaType": "application/octet-stream", "digest": digest(archive), "size": len(archive)}]
+    if usage:
+        layers = {name: {"size": int(taken), "usage": int(taken)} for name, taken in usage}
+        meta = json.dumps({architecture: {"fs_block_size": 4096, "layers": layers} for architecture in ("amd64", "arm64")}).encode()
+        blobs[digest(meta)] = meta
+        entry = {"mediaType": "application/json", "digest": digest(meta), "size": len(meta), "annotations": {"layers-meta": "v1"}}
+        described.append(entry)
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "artifactType": "application/vnd.fio+compose-app",
         "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(b"{}"), "size": 2},
-        "layers": [{"mediaType": "application/octet-stream", "digest": digest(archive), "size": len(archive)}],
+        "layers": described,
     }
     return blobs, json.dumps(manifest).encode()
 
@@ -116,13 +123,14 @@ def main():
     parser.add_argument("--login")
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--app", help="a Compose file: an app instead of an image")
+    parser.add_argument("--usage", action="append", default=[], type=lambda text: text.split("="))
     parser.add_argument("place")
     parser.add_argument("version")
     args = parser.parse_args()
     repository, _, tag = args.place.partition(":")
     if args.app:
         with open(args.app, "rb") as file:
-            blobs, manifest = app(file.read())
+            blobs, manifest = app(file.read(), args.usage)
     else:
         blobs, manifest = image(args.version, os.urandom(args.random))
     name = Registry(args.registry, args.ca, args.login).push(repository, tag or "latest", blobs, manifest)

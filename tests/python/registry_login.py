@@ -7,6 +7,8 @@ GET /repo/...      files of DIR/repo, to devices with a certificate of the CA
 GET /hub-creds/    the login, to the same
 GET /token         who shows the login gets a token that docker-registry (auth: token) takes
 GET /docker/...    files of the registry's folder, to everybody: where a registry's middleware `redirect` leads to
+POST /app-proxy-url   to devices with a certificate: an address of all blobs, with a token; the first one is good for three requests
+GET /registry/...  blobs of the registry's folder, named as a registry names them, to who has the token
 
 Prints its address. Each request is a line of JSON in the log: path, the scheme of Authorization, whether there was a certificate.
 Only the standard library and openssl are needed.
@@ -28,12 +30,17 @@ ISSUER, SERVICE = "tests", "registry of the tests"
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url, certificate = self._look()
+        if url.path != "/app-proxy-url" or not certificate:
+            return self._answer(403)
+        uses = self.server.uses
+        uses.append(3 if not uses else 1000)
+        return self._answer(201, f"https://{self.headers['Host']}/registry?token=secret{len(uses)}".encode())
+
     def do_GET(self):
-        url = urllib.parse.urlsplit(self.path)
-        certificate = bool(self.connection.getpeercert())
-        scheme = self.headers.get("Authorization", "").split(" ")[0]
-        with open(self.server.args.log, "a") as log:
-            log.write(json.dumps({"path": url.path, "authorization": scheme, "certificate": certificate}) + "\n")
+        url, certificate = self._look()
         first, _, rest = url.path.lstrip("/").partition("/")
         if first in ("repo", "hub-creds") and not certificate:
             return self._answer(403)
@@ -45,8 +52,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.headers.get("Authorization") != f"Basic {login}":
                 return self._answer(401)
             return self._answer(200, json.dumps({"token": token(self.server.args, urllib.parse.parse_qs(url.query))}).encode())
+        if first == "registry":
+            return self._blob(url)
         folder = {"repo": f"{self.server.args.site}/repo", "docker": f"{self.server.args.blobs}/docker"}.get(first, "/nonexistent")
         path = pathlib.Path(folder) / rest
+        return self._answer(200, path.read_bytes()) if path.is_file() else self._answer(404)
+
+    def _look(self):
+        url = urllib.parse.urlsplit(self.path)
+        certificate = bool(self.connection.getpeercert())
+        scheme = self.headers.get("Authorization", "").split(" ")[0]
+        with open(self.server.args.log, "a") as log:
+            log.write(json.dumps({"path": url.path, "authorization": scheme, "certificate": certificate}) + "\n")
+        return url, certificate
+
+    def _blob(self, url):
+        uses, token = self.server.uses, urllib.parse.parse_qs(url.query).get("token", [""])[0]
+        if not uses or token != f"secret{len(uses)}" or uses[-1] == 0:
+            return self._answer(401)
+        uses[-1] -= 1
+        digest = url.path.rpartition("/sha256:")[2]
+        path = pathlib.Path(self.server.args.blobs) / f"docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
         return self._answer(200, path.read_bytes()) if path.is_file() else self._answer(404)
 
     def _answer(self, status, body=b""):
@@ -86,7 +112,7 @@ def main():
         parser.add_argument(f"--{name}")
     args = parser.parse_args()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.args = args
+    server.args, server.uses = args, []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(args.cert, args.key)
     context.load_verify_locations(args.ca)

@@ -106,7 +106,10 @@ impl AppRoom<'_> {
         let room = Room { images: settings.images.clone(), watermark: settings.watermark };
         let source: Box<dyn Source> = match &self.agent.bundle {
             Some(bundle) => Box::new(Store::at(&bundle.apps())),
-            None => Box::new(self.registry(link, apps)?),
+            None => match &settings.proxy {
+                Some(ask) => Box::new(link.blobs_by(ask)?),
+                None => Box::new(self.registry(link, apps)?),
+            },
         };
         let stop = self.agent.stop_flag();
         let mut bytes = 0;
@@ -125,9 +128,6 @@ impl AppRoom<'_> {
 
     /// The gateway's login is for the registries of the apps themselves, which the Target's signature covers.
     fn registry(&self, link: &Link<'_>, apps: &Apps) -> Result<Registry, AgentError> {
-        if self.agent.settings.apps.proxy_ignored {
-            log::warn!("pacman.compose_apps_proxy is not supported: registries are asked directly");
-        }
         let login = link.credentials().map_or(Login::Nobody, |(http, url)| Login::Gateway(http, url));
         let known = apps.values().filter_map(|uri| Reference::parse(uri).ok()).map(|r| r.registry);
         Ok(Registry::new(link.registries()?, login, known.collect()))

@@ -1,9 +1,11 @@
 //! What an app consists of, found by following digests from the one that was signed.
 
+use std::collections::BTreeMap;
+
 use super::archive;
 use super::compose::{COMPOSE_FILE, COMPOSE_LIMIT, Compose};
 use super::error::AppsError;
-use super::manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, choose};
+use super::manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, Usage, choose};
 use super::reference::{Digest, Reference};
 use super::store::Store;
 use super::{Apps, is_app_name};
@@ -17,8 +19,10 @@ pub struct App {
     pub uri: Reference,
     /// The archive of its project folder.
     pub archive: Blob,
-    /// Its other layers, as sizes of images.
+    /// Its other layers.
     pub extra: Vec<Blob>,
+    /// What layers of its images take on a disk, where one of the others says so.
+    pub usage: BTreeMap<Digest, u64>,
     /// Its Compose file.
     pub compose: Compose,
     /// Its images, for this device's platform.
@@ -70,7 +74,7 @@ impl App {
             reason,
         })?;
         let mut manifests = Vec::new();
-        let Manifest::Single { mut layers, .. } = manifest(&uri, store, bring, &mut manifests)? else {
+        let Manifest::Single { mut layers, usage, .. } = manifest(&uri, store, bring, &mut manifests)? else {
             return Err(AppsError::Manifest {
                 name: uri.to_string(),
                 reason: "is an index, not an app".to_string(),
@@ -81,13 +85,20 @@ impl App {
         }
         let archive = layers.remove(0);
         bring(&uri.with(&archive.digest), Part::Blob(archive.size))?;
+        let usage = match usage {
+            Some(blob) if blob.size <= MANIFEST_LIMIT => {
+                bring(&uri.with(&blob.digest), Part::Blob(blob.size))?;
+                disk_usage(&uri, store, &blob, platform)?
+            }
+            _ => BTreeMap::new(),
+        };
         let compose = compose(name, store, &archive)?;
         let pinned = compose.images().map_err(|error| AppsError::Compose { app: name.to_string(), error })?;
         let images = pinned
             .iter()
             .map(|reference| image(reference, store, platform, bring, &mut manifests))
             .collect::<Result<_, _>>()?;
-        Ok(App { name: name.to_string(), uri, archive, extra: layers, compose, images, manifests })
+        Ok(App { name: name.to_string(), uri, archive, extra: layers, usage, compose, images, manifests })
     }
 
     /// As it lies in the store; an error where a part that leads on is missing.
@@ -161,7 +172,7 @@ fn image(
         found = (digest.clone(), manifest(&reference.with(&digest), store, bring, seen)?);
     }
     match found {
-        (manifest, Manifest::Single { config, layers }) => {
+        (manifest, Manifest::Single { config, layers, .. }) => {
             Ok(Image { reference: reference.clone(), manifest, config, layers })
         }
         (digest, Manifest::Index(_)) => Err(AppsError::Manifest {
@@ -169,6 +180,20 @@ fn image(
             reason: "is an index in an index".to_string(),
         }),
     }
+}
+
+/// Only how much room is asked for depends on it: what cannot be read is passed over.
+fn disk_usage(
+    uri: &Reference,
+    store: &Store,
+    blob: &Blob,
+    platform: &Platform,
+) -> Result<BTreeMap<Digest, u64>, AppsError> {
+    let bytes = store.read(&blob.digest, MANIFEST_LIMIT)?;
+    Ok(serde_json::from_slice::<Usage>(&bytes).map(|usage| usage.on(platform)).unwrap_or_else(|error| {
+        log::warn!("{uri}: what its layers take on a disk (layers-meta) is passed over: {error}");
+        BTreeMap::new()
+    }))
 }
 
 fn compose(app: &str, store: &Store, archive: &Blob) -> Result<Compose, AppsError> {

@@ -93,7 +93,7 @@ impl Job<'_> {
     fn all(&self, blobs: Vec<(Reference, u64)>, progress: &mut dyn FnMut(Progress)) -> Result<(), AppsError> {
         let mut state = Progress {
             blobs_total: blobs.len() as u64,
-            bytes_total: blobs.iter().map(|(_, size)| size).sum(),
+            bytes_total: sum(blobs.iter().map(|(_, size)| *size)),
             ..Progress::default()
         };
         let queue = Mutex::new(VecDeque::from(blobs));
@@ -221,17 +221,16 @@ impl Room {
     /// Refuses when the volumes would be fuller than allowed.
     fn require(&self, store: &Store, apps: &[App], missing: &[(Reference, u64)]) -> Result<(), AppsError> {
         let lacks = |digest: &Digest| missing.iter().any(|(r, _)| r.digest == *digest);
-        let blobs: u64 = missing.iter().map(|(_, size)| size).sum();
-        let archives: u64 =
-            apps.iter().map(|a| &a.archive).filter(|b| lacks(&b.digest)).map(|b| b.size).sum();
-        let images: u64 = missing_layers(apps, &lacks).into_values().sum();
-        if blobs + images == 0 {
+        let blobs = sum(missing.iter().map(|(_, size)| *size));
+        let archives = sum(apps.iter().map(|a| &a.archive).filter(|b| lacks(&b.digest)).map(|b| b.size));
+        let images = sum(missing_layers(apps, &lacks).into_values());
+        if blobs.max(images) == 0 {
             return Ok(());
         }
-        let own = blobs + archives * UNPACKED_ARCHIVE;
+        let own = blobs.saturating_add(archives.saturating_mul(UNPACKED_ARCHIVE));
         let (store_at, images_at) = (existing(store.root()), existing(&self.images));
         if device(&store_at) == device(&images_at) {
-            return self.fits(&store_at, own + images);
+            return self.fits(&store_at, own.saturating_add(images));
         }
         self.fits(&store_at, own)?;
         self.fits(&images_at, images)
@@ -261,8 +260,19 @@ fn usable(total: u64, used: u64, free: u64, watermark: u64) -> u64 {
 
 /// Each missing layer once, with what it takes when it is unpacked.
 fn missing_layers(apps: &[App], lacks: &dyn Fn(&Digest) -> bool) -> BTreeMap<Digest, u64> {
-    let layers = apps.iter().flat_map(|a| &a.images).flat_map(|i| &i.layers);
-    layers.filter(|l| lacks(&l.digest)).map(|l| (l.digest.clone(), l.size * UNPACKED)).collect()
+    let mut found = BTreeMap::new();
+    for app in apps {
+        for layer in app.images.iter().flat_map(|image| &image.layers).filter(|l| lacks(&l.digest)) {
+            let guess = layer.size.saturating_mul(UNPACKED);
+            found.insert(layer.digest.clone(), app.usage.get(&layer.digest).copied().unwrap_or(guess));
+        }
+    }
+    found
+}
+
+/// Sizes are other people's: none is too large to be added.
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 fn existing(path: &Path) -> PathBuf {

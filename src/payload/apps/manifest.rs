@@ -1,5 +1,7 @@
 //! The documents of an OCI registry: manifests of apps and images, and indexes of images for several platforms.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::reference::Digest;
@@ -25,6 +27,8 @@ pub enum Manifest {
         config: Blob,
         /// In order.
         layers: Vec<Blob>,
+        /// Which of an app's layers is [`Usage`].
+        usage: Option<Blob>,
     },
     /// One manifest for each platform.
     Index(Vec<(Platform, Blob)>),
@@ -57,6 +61,37 @@ struct Descriptor {
     digest: String,
     size: u64,
     platform: Option<Platform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    fn is_usage(&self) -> bool {
+        self.annotations.get("layers-meta").is_some_and(|version| version == "v1")
+    }
+}
+
+/// What layers take on a disk, as who published the app had measured it: for each architecture, by digest.
+#[derive(Debug, Deserialize)]
+pub struct Usage(BTreeMap<String, Layers>);
+
+#[derive(Debug, Deserialize)]
+struct Layers {
+    layers: BTreeMap<String, Taken>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Taken {
+    usage: u64,
+}
+
+impl Usage {
+    /// Bytes of each layer on a device like this one; nothing where nobody measured.
+    pub fn on(self, device: &Platform) -> BTreeMap<Digest, u64> {
+        let layers = self.0.into_iter().find(|(a, _)| *a == device.architecture).map(|(_, l)| l.layers);
+        let known = layers.into_iter().flatten();
+        known.filter_map(|(digest, taken)| Some((Digest::parse(&digest)?, taken.usage))).collect()
+    }
 }
 
 impl Manifest {
@@ -67,6 +102,7 @@ impl Manifest {
             Some(config) => Ok(Manifest::Single {
                 config: blob(&config)?,
                 layers: document.layers.iter().map(blob).collect::<Result<_, _>>()?,
+                usage: document.layers.iter().find(|d| d.is_usage()).map(blob).transpose()?,
             }),
             None if !document.manifests.is_empty() => Ok(Manifest::Index(
                 document
@@ -116,10 +152,10 @@ mod tests {
     #[test]
     fn what_registries_serve() {
         let single = format!(r#"{{"config":{},"layers":[{}]}}"#, named("a", ""), named("b", ""));
-        let Manifest::Single { config, layers } = Manifest::parse(single.as_bytes()).unwrap() else {
+        let Manifest::Single { config, layers, usage } = Manifest::parse(single.as_bytes()).unwrap() else {
             panic!()
         };
-        assert_eq!((config.digest.hex().len(), layers.len(), layers[0].size), (64, 1, 7));
+        assert_eq!((config.digest.hex().len(), layers.len(), layers[0].size, usage), (64, 1, 7, None));
         for bad in [
             "",
             "{}",
@@ -130,6 +166,31 @@ mod tests {
         ] {
             assert!(Manifest::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_layers_take_on_a_disk() {
+        let named = |version: &str| named("b", &format!(r#","annotations":{{"layers-meta":"{version}"}}"#));
+        let usage = |version: &str| {
+            let text = format!(r#"{{"config":{0},"layers":[{0},{0}]}}"#, named(version));
+            match Manifest::parse(text.as_bytes()).unwrap() {
+                Manifest::Single { usage, .. } => usage,
+                Manifest::Index(_) => panic!(),
+            }
+        };
+        assert_eq!((usage("v1").unwrap().size, usage("v2")), (7, None));
+
+        let digest = format!("sha256:{}", "c".repeat(64));
+        let text = format!(
+            r#"{{"arm64":{{"fs_block_size":4096,"layers":{{"{digest}":{{"size":5,"usage":9,"archive_size":3}},"odd":{{"size":1,"usage":1}}}}}}}}"#
+        );
+        let on = |architecture: &str| {
+            let device = Platform { architecture: architecture.into(), ..Platform::default() };
+            serde_json::from_str::<Usage>(&text).unwrap().on(&device)
+        };
+        assert_eq!(on("arm64"), BTreeMap::from([(Digest::parse(&digest).unwrap(), 9)]));
+        assert_eq!(on("amd64"), BTreeMap::new());
+        assert!(serde_json::from_str::<Usage>(r#"{"arm64":{"layers":{"x":{"usage":-1}}}}"#).is_err());
     }
 
     #[test]

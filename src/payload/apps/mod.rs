@@ -16,6 +16,7 @@ mod inspect;
 mod lines;
 mod manifest;
 mod process;
+mod proxy;
 #[cfg(feature = "host")]
 mod push;
 mod reference;
@@ -30,6 +31,7 @@ pub use engine::{Engine, StartLimits};
 pub use error::{AppsError, AppsErrorClass};
 pub use fetch::{Progress, Room, fetch};
 pub use manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, this_platform};
+pub use proxy::Proxy;
 #[cfg(feature = "host")]
 pub use push::Place;
 pub use reference::{Digest, Reference};

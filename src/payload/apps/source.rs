@@ -1,4 +1,4 @@
-//! Where blobs come from: a registry, or the folder of an offline update.
+//! Where blobs come from: a registry, or the folder of an offline update. What has them all is in `proxy`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -194,9 +194,7 @@ impl Registry {
 
 impl Source for Registry {
     fn open(&self, what: &Reference, part: Part, from: u64) -> Result<Body, AppsError> {
-        let kind = if part == Part::Manifest { "manifests" } else { "blobs" };
-        let first = format!("https://{}/v2/{}/{kind}/{}", what.host(), what.repository, what.digest);
-        let refused = |url: &str, reason: String| AppsError::Refused { url: url.to_string(), reason };
+        let first = format!("https://{}/v2/{}/{}/{}", what.host(), what.repository, kind(part), what.digest);
         let mut stream = self.get(what, &first, part, from)?;
         let mut url = first.clone();
         for _ in 0..MOST_REDIRECTS {
@@ -209,15 +207,29 @@ impl Source for Registry {
             url = if here { format!("https://{}{location}", what.host()) } else { location };
             stream = self.once(&url, part, if here { self.token(&what.name()) } else { None }, from)?;
         }
-        match stream.status {
-            200 => Ok(Body { from: 0, reader: Box::new(stream), url }),
-            206 => Ok(Body { from, reader: Box::new(stream), url }),
-            // The server has no more bytes than are here; whether they are the right ones, their hash tells.
-            416 => Ok(Body { from, reader: Box::new(io::empty()), url }),
-            401 | 403 => Err(refused(&url, format!("the registry refused the login ({})", stream.status))),
-            404 => Err(refused(&url, "the registry does not have it (404)".to_string())),
-            status => Err(AppsError::Fetch { url, reason: format!("the registry answered {status}") }),
-        }
+        body(stream, from, url)
+    }
+}
+
+/// What a reply means whose body is a blob or a manifest.
+pub(super) fn body(stream: Stream, from: u64, url: String) -> Result<Body, AppsError> {
+    let refused = |url: &str, reason: String| AppsError::Refused { url: url.to_string(), reason };
+    match stream.status {
+        200 => Ok(Body { from: 0, reader: Box::new(stream), url }),
+        206 => Ok(Body { from, reader: Box::new(stream), url }),
+        // The server has no more bytes than are here; whether they are the right ones, their hash tells.
+        416 => Ok(Body { from, reader: Box::new(io::empty()), url }),
+        401 | 403 => Err(refused(&url, format!("the registry refused the login ({})", stream.status))),
+        404 => Err(refused(&url, "the registry does not have it (404)".to_string())),
+        status => Err(AppsError::Fetch { url, reason: format!("the registry answered {status}") }),
+    }
+}
+
+/// As URLs of registries name it.
+pub(super) fn kind(part: Part) -> &'static str {
+    match part {
+        Part::Manifest => "manifests",
+        Part::Blob(_) => "blobs",
     }
 }
 
