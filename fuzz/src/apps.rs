@@ -135,7 +135,8 @@ pub fn app_manifest(data: &[u8]) {
         return;
     }
     match manifest {
-        Manifest::Single { config, layers } => {
+        Manifest::Single { config, layers, usage } => {
+            assert!(usage.is_none_or(|usage| layers.contains(&usage)));
             same(&config.digest, config.size, &seen["config"]);
             assert_eq!(layers.len(), seen["layers"].as_array().map_or(0, Vec::len));
             layers.iter().enumerate().for_each(|(i, l)| same(&l.digest, l.size, &seen["layers"][i]));

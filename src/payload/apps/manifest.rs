@@ -61,13 +61,14 @@ struct Descriptor {
     digest: String,
     size: u64,
     platform: Option<Platform>,
+    /// Of these only one matters, and the others may be anything.
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: serde_json::Value,
 }
 
 impl Descriptor {
     fn is_usage(&self) -> bool {
-        self.annotations.get("layers-meta").is_some_and(|version| version == "v1")
+        self.annotations.get("layers-meta").and_then(|version| version.as_str()) == Some("v1")
     }
 }
 
@@ -170,15 +171,18 @@ mod tests {
 
     #[test]
     fn what_layers_take_on_a_disk() {
-        let named = |version: &str| named("b", &format!(r#","annotations":{{"layers-meta":"{version}"}}"#));
-        let usage = |version: &str| {
-            let text = format!(r#"{{"config":{0},"layers":[{0},{0}]}}"#, named(version));
+        let usage = |annotations: &str| {
+            let blob = named("b", &format!(r#","annotations":{annotations}"#));
+            let text = format!(r#"{{"config":{blob},"layers":[{blob},{blob}]}}"#);
             match Manifest::parse(text.as_bytes()).unwrap() {
                 Manifest::Single { usage, .. } => usage,
                 Manifest::Index(_) => panic!(),
             }
         };
-        assert_eq!((usage("v1").unwrap().size, usage("v2")), (7, None));
+        assert_eq!(usage(r#"{"layers-meta":"v1"}"#).unwrap().size, 7);
+        for other in [r#"{"layers-meta":"v2"}"#, r#"{"layers-meta":1,"a":[]}"#, "{}", "null"] {
+            assert_eq!(usage(other), None, "{other}");
+        }
 
         let digest = format!("sha256:{}", "c".repeat(64));
         let text = format!(
