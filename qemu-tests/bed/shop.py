@@ -30,9 +30,6 @@ class Shop:
         # An emulated machine is slow: as a product's image gives the unit the time that its apps need.
         self.device.put("/etc/systemd/system/rust-ota-finalize.service.d/apps.conf", "[Service]\nTimeoutStartSec=infinity\n")
         if engine == "podman":
-            # This device has no D-Bus, by which Podman would ask systemd for control groups.
-            self.device.ssh("mkdir -p /etc/containers/containers.conf.d")
-            self.device.put("/etc/containers/containers.conf.d/bed.conf", '[engine]\ncgroup_manager = "cgroupfs"\n')
             # Within the sandbox of our units Podman is asked through its socket.
             self.device.ssh("systemctl enable --now podman.socket", timeout=300)
         self.registry.reach(self.device)
@@ -86,13 +83,39 @@ class Shop:
         yield
         self.device.ssh("rm -f /var/filler*")
 
-    def cut_download(self, digits, moment):
+    def reboot_into(self, version, number=None, awaiting=None):
+        """Reboots into a release; waits until this Target is confirmed, or another one waits for the next reboot."""
+        self.device.reboot()
+        self.device.wait_up(version, timeout=900)
+        self.device.wait_for(lambda: self._settled(number, awaiting), f"Target {number or awaiting}", 900, 5)
+
+    def _settled(self, number, awaiting):
+        status = self.status()
+        if awaiting:
+            return bool(status["pending"]) and status["pending"]["target"]["name"] == f"device-{awaiting}"
+        return status["pending"] is None and status["current"]["name"] == f"device-{number}"
+
+    def kill_download(self, digits, moment):
         """Kills a download so many seconds after this blob began to arrive. Bytes of it that are there then."""
-        blob = f"{client.STATE}/reset-apps/blobs/sha256/{digits}"
-        script = f"""rust-ota download >/dev/null 2>&1 & pid=$!
-            while kill -0 $pid 2>/dev/null && ! [ -s {blob}.partial ]; do sleep 0.05; done
-            sleep {moment}; kill -9 $pid; wait $pid 2>/dev/null; cat {blob}.partial {blob} 2>/dev/null | wc -c"""
+        script = f"""{self._download_until(digits)}
+            sleep {moment}; kill -9 $pid; wait $pid 2>/dev/null; cat {self._blob(digits)}.partial {self._blob(digits)} 2>/dev/null | wc -c"""
         return int(self.device.ssh(script, timeout=300))
+
+    def cut_download(self, digits):
+        """Cuts the power as this blob arrives, and waits until the device is up again."""
+        self.device.ssh(f"{self._download_until(digits)}; sync", timeout=300)
+        self.device.power_cut()
+        self.device.console.skip()
+        self.device.power_on()
+        self.device.wait_up(timeout=900)
+
+    def _blob(self, digits):
+        return f"{client.STATE}/reset-apps/blobs/sha256/{digits}"
+
+    def _download_until(self, digits):
+        """Starts a download; goes on when bytes of this blob are there, or it has ended."""
+        return f"""rust-ota download >/dev/null 2>&1 & pid=$!
+            while kill -0 $pid 2>/dev/null && ! [ -s {self._blob(digits)}.partial ]; do sleep 0.05; done"""
 
     def status(self):
         return json.loads(self.device.ssh("rust-ota status --json 2>/dev/null", timeout=300))
