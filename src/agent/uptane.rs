@@ -106,14 +106,15 @@ fn start(source: &mut Source<'_>, limits: Limits) -> Result<TrustedMetadata, Ref
 fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), UptaneError> {
     let fail = |error| UptaneError::refresh(Repository::Director, error);
     let mut trusted = start(source, limits(Repository::Director)).map_err(fail)?;
-    let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
-    let mode = refresh_director(&mut run).map_err(fail)?;
     let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
+    let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
+    let mode = refresh_director(&mut run, floor.as_ref()).map_err(fail)?;
     // The snapshot says whether the stored targets are the newest; without one they have to be asked for.
     if mode == Mode::Full
         && let Some(bytes) = source.persist.read("targets.json").map_err(|e| fail(e.into()))?
         && let Ok(directed) = take_targets(&mut trusted, bytes, mode, floor.as_ref(), now)
     {
+        store_floor(source.persist, &directed.floor, floor.as_ref()).map_err(|e| fail(e.into()))?;
         return Ok((mode, directed));
     }
     let request = match mode {
@@ -122,13 +123,15 @@ fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), 
     };
     let bytes = get(source.fetch, &request).map_err(fail)?;
     let directed = take_targets(&mut trusted, bytes.clone(), mode, floor.as_ref(), now)?;
-    let stored = store_director(source.persist, &bytes, &directed.floor, floor.as_ref());
+    // The floor first: a power cut between must not leave targets that nobody would miss.
+    let stored = store_floor(source.persist, &directed.floor, floor.as_ref())
+        .and_then(|()| store_targets(source.persist, &bytes));
     stored.map_err(|e| fail(e.into()))?;
     Ok((mode, directed))
 }
 
 /// Roots, then timestamp and snapshot where they are served.
-fn refresh_director(run: &mut Refresh<'_>) -> Result<Mode, RefreshError> {
+fn refresh_director(run: &mut Refresh<'_>, floor: Option<&Floor>) -> Result<Mode, RefreshError> {
     run.update_roots()?;
     if run.trusted().root().role.timestamp.distinct_keys().is_empty() {
         return Ok(Mode::Reduced);
@@ -136,7 +139,11 @@ fn refresh_director(run: &mut Refresh<'_>) -> Result<Mode, RefreshError> {
     match run.update_timestamp() {
         Ok(_) => run.update_snapshot().map(|_| Mode::Full),
         // A Director that served one has to go on: who can drop a reply could take the freshness away.
-        Err(RefreshError::Absent { .. }) if run.trusted().timestamp().is_none() => Ok(Mode::Reduced),
+        Err(RefreshError::Absent { .. })
+            if run.trusted().timestamp().is_none() && !floor.is_some_and(Floor::is_full) =>
+        {
+            Ok(Mode::Reduced)
+        }
         Err(error) => Err(error),
     }
 }
@@ -151,22 +158,19 @@ fn read_floor(persist: &mut dyn Persist) -> Result<Option<Floor>, StoreError> {
     }
 }
 
-/// The floor first: a power cut between must not leave targets that nobody would miss. A poll with nothing
-/// new writes nothing.
-fn store_director(
-    persist: &mut dyn Persist,
-    bytes: &[u8],
-    floor: &Floor,
-    old: Option<&Floor>,
-) -> Result<(), StoreError> {
-    if old != Some(floor) {
-        let text = serde_json::to_vec(floor).unwrap_or_default();
-        persist.write(FLOOR, &text)?;
+/// A poll with nothing new writes nothing.
+fn store_floor(persist: &mut dyn Persist, floor: &Floor, old: Option<&Floor>) -> Result<(), StoreError> {
+    if old == Some(floor) {
+        return Ok(());
     }
-    if persist.read("targets.json")?.as_deref() != Some(bytes) {
-        persist.write("targets.json", bytes)?;
+    persist.write(FLOOR, &serde_json::to_vec(floor).unwrap_or_default())
+}
+
+fn store_targets(persist: &mut dyn Persist, bytes: &[u8]) -> Result<(), StoreError> {
+    if persist.read("targets.json")?.as_deref() == Some(bytes) {
+        return Ok(());
     }
-    Ok(())
+    persist.write("targets.json", bytes)
 }
 
 fn ask_image<'e>(

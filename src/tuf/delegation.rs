@@ -146,6 +146,12 @@ impl Delegations {
         listed.map(|delegation| &delegation.signers).or_else(bins)
     }
 
+    /// One that is delegated to, if anybody is: by its name, or by what the names of hash bins begin with.
+    pub fn first(&self) -> Option<&str> {
+        let bins = self.bins.as_ref().map(|bins| bins.prefix.as_str());
+        self.roles.first().map(|delegation| delegation.name.as_str()).or(bins)
+    }
+
     /// The named delegations, in order. Hash bins are not among them.
     pub fn roles(&self) -> &[Delegation] {
         &self.roles

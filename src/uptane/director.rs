@@ -33,11 +33,21 @@ pub struct Floor {
     /// The keys that it was accepted from. A root that changes them lets versions start again: nothing
     /// signed before is valid for the new ones, and a stolen key's last word (version 2^63-1) is void.
     authority: String,
+    /// Whether it came with a timestamp and a snapshot. A root with new keys for these voids the stored ones, and who
+    /// then keeps the new ones away must not get the reduced mode for it.
+    #[serde(default)]
+    full: bool,
 }
 
 impl Floor {
-    fn of(targets: &Targets, root: &Root) -> Floor {
-        Floor { version: targets.header.version, authority: authority(&root.targets) }
+    fn of(targets: &Targets, root: &Root, mode: Mode) -> Floor {
+        let full = mode == Mode::Full;
+        Floor { version: targets.header.version, authority: authority(&root.targets), full }
+    }
+
+    /// Whether the Director serves a timestamp, so that it has to go on.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 }
 
@@ -55,7 +65,7 @@ pub fn take_targets(
     };
     let targets =
         targets.map_err(|rejection| Fault::Rejected { repository: Repository::Director, rejection })?;
-    let new = Floor::of(&targets, &trusted.root().role);
+    let new = Floor::of(&targets, &trusted.root().role, mode);
     check_rollback(floor, &new)?;
     check_delegations(&targets)?;
     let custom: RoleCustom = read_raw(targets.custom.as_deref()).map_err(|detail| {
@@ -100,8 +110,8 @@ fn check_rollback(floor: Option<&Floor>, new: &Floor) -> Result<(), Fault> {
 }
 
 fn check_delegations(targets: &Targets) -> Result<(), Fault> {
-    match targets.delegations.roles().first() {
-        Some(delegation) => Err(Fault::DirectorDelegation { role: delegation.name.clone() }),
+    match targets.delegations.first() {
+        Some(role) => Err(Fault::DirectorDelegation { role: role.to_owned() }),
         None => Ok(()),
     }
 }

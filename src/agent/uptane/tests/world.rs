@@ -33,6 +33,8 @@ pub struct World {
     pub absent: Vec<String>,
     /// Paths that servers fail at.
     pub failing: Vec<String>,
+    /// Paths that servers call unchanged, though nobody asked that.
+    pub unchanged: Vec<String>,
     /// What comes a byte at a time.
     pub slow: Option<Slow>,
     pub director_store: Store,
@@ -65,6 +67,7 @@ impl World {
             trust_first_roots: true,
             absent: Vec::new(),
             failing: Vec::new(),
+            unchanged: Vec::new(),
             slow: None,
             director_store: Store::default(),
             image_store: Store::default(),
@@ -124,8 +127,13 @@ impl World {
         }
         director.extend(self.director_forged.clone());
         image.extend(self.image_forged.clone());
-        let server =
-            |files: Files| Server { files, absent: &self.absent, failing: &self.failing, slow: &self.slow };
+        let server = |files: Files| Server {
+            files,
+            absent: &self.absent,
+            failing: &self.failing,
+            unchanged: &self.unchanged,
+            slow: &self.slow,
+        };
         let (mut director, mut image) = (server(director), server(image));
         let mut director = Source {
             fetch: &mut director,
@@ -183,6 +191,7 @@ struct Server<'w> {
     files: Files,
     absent: &'w [String],
     failing: &'w [String],
+    unchanged: &'w [String],
     slow: &'w Option<Slow>,
 }
 
@@ -195,6 +204,9 @@ impl Fetch for Server<'_> {
         }
         if self.failing.contains(&request.path) {
             return Err("the server answered 503".into());
+        }
+        if self.unchanged.contains(&request.path) {
+            return Ok(Fetched::NotModified);
         }
         if self.absent.contains(&request.path) {
             return Ok(Fetched::Absent);
@@ -211,6 +223,8 @@ impl Fetch for Server<'_> {
 pub struct Store {
     pub files: Files,
     pub writes: usize,
+    /// How many more there are until the power goes.
+    pub writes_left: Option<usize>,
 }
 
 impl Persist for Store {
@@ -219,6 +233,11 @@ impl Persist for Store {
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.writes_left == Some(0) {
+            let source = std::io::Error::other("power cut");
+            return Err(StoreError::Io { operation: "write", path: name.into(), source });
+        }
+        self.writes_left = self.writes_left.map(|left| left - 1);
         self.writes += 1;
         self.files.insert(name.to_owned(), bytes.to_vec());
         Ok(())
