@@ -82,6 +82,9 @@ fn a_wrong_image_leaves_no_file() {
         world.update(&[]).ended(1, Some(class));
         assert_eq!(world.downloaded(), []);
     }
+    // One byte more is read than was signed, and not what comes after it.
+    world.put_cut(path, &[b'x'; 1 << 20], 1 << 40);
+    world.update(&[]).ended(1, Some("OversizedTarget"));
     world.put_cut(path, b"cont", 7);
     world.update(&[]).ended(1, Some("TargetFetchFailure"));
     assert_eq!(world.downloaded(), []);
@@ -146,6 +149,22 @@ fn failures_have_their_class_as_the_last_line() {
     run_words(&words).ended(1, Some("LocalFailure"));
 }
 
+/// Only 403 and 404 say that there is no next root, and what is asked for is what counts: nothing is followed.
+#[test]
+fn an_error_is_no_answer_and_a_redirect_is_not_followed() {
+    let world = World::new("uptane-status");
+    world.serve_director(json!({}), 1);
+    world.update(&[]).ended(0, None);
+    let elsewhere = "302 Found\r\nLocation: /director/1.root.json";
+    for status in ["500 Internal Server Error", "503 Service Unavailable", "410 Gone", elsewhere] {
+        world.reply("/director/2.root.json", Reply::Status(status));
+        world.update(&[]).ended(1, Some("MetadataFetchFailure"));
+    }
+    world.reply("/director/2.root.json", Reply::Status("403 Forbidden"));
+    world.update(&[]).ended(0, None);
+    assert_eq!(world.asked("/director/1.root.json"), 1);
+}
+
 #[test]
 fn an_ostree_target_is_verified_and_named() {
     let world = World::new("uptane-ostree");
@@ -174,6 +193,8 @@ enum Reply {
     /// Fewer bytes than announced.
     Cut(Vec<u8>, usize),
     Endless,
+    /// No body, and perhaps more headers.
+    Status(&'static str),
 }
 
 struct Run {
@@ -300,6 +321,7 @@ fn answer(stream: &TcpStream, served: &Mutex<Served>) {
         None => stream.write_all(&head("404 Not Found", 0)),
         Some(Reply::Whole(bytes)) => stream.write_all(&[head("200 OK", bytes.len()), bytes].concat()),
         Some(Reply::Cut(bytes, announced)) => stream.write_all(&[head("200 OK", announced), bytes].concat()),
+        Some(Reply::Status(status)) => stream.write_all(&head(status, 0)),
         Some(Reply::Endless) => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
             while stream.write_all(&[b' '; 4096]).is_ok() {}

@@ -3,6 +3,7 @@
 mod delegations;
 mod documents;
 mod signatures;
+mod stored;
 mod tagged;
 mod workflow;
 

@@ -13,6 +13,8 @@ mod director;
 mod fault;
 mod plan;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use assignment::{Assignment, Ecu, Installed, assignments};
 pub use campaign::{Campaign, Consent, campaigns};

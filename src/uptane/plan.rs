@@ -195,6 +195,29 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_is_for_its_ecu_and_a_commit_has_no_length() {
+        let ecu = Ecu { serial: "S".into(), ..Ecu::default() };
+        let hashes = Hashes { sha256: Some([0xAA; 32]), ..Hashes::default() };
+        let mut verified = Verified {
+            target: "board-2".into(),
+            version: 2,
+            ecus: vec![&ecu],
+            info: TargetInfo { length: 7, hashes, custom: None },
+            uri: None,
+            is_ostree: true,
+            release_counter: 0,
+        };
+        let decide = |verified: &Verified<'_>, serial| {
+            let primary = Primary { serial, booted: Some("other"), current: None };
+            plan(std::slice::from_ref(verified), (None, 1), &DirectorState::default(), primary)
+        };
+        assert!(matches!(decide(&verified, "S"), DirectorPlan::NotOstree(_)));
+        verified.info.length = 0;
+        assert!(matches!(decide(&verified, "S"), DirectorPlan::Update { .. }));
+        assert_eq!(decide(&verified, "T"), DirectorPlan::Stay);
+    }
+
+    #[test]
     fn what_an_assignment_means_for_a_file() {
         let hashes = Hashes { sha256: Some([0xAA; 32]), sha512: None, other: vec![] };
         let decide = |ostree: bool, installed: Option<(&str, u64, u8)>, failed: Option<&str>| {

@@ -230,11 +230,24 @@ fn the_first_root_has_to_be_the_first() {
 
 #[test]
 fn a_hash_of_either_repository_is_checked_in_the_download() {
+    for image in [false, true] {
+        let mut world = World::new();
+        let sha512 = to_hex(&[7; 64]);
+        world.assign("app", b"content", 1);
+        let repo = if image { &mut world.image } else { &mut world.director };
+        repo.role("targets")["targets"]["app"]["hashes"]["sha512"] = json!(sha512);
+        world.redo();
+        let bundle = world.cycle().unwrap();
+        assert_eq!(bundle.targets[0].info.hashes.sha512_hex(), Some(sha512));
+    }
+}
+
+#[test]
+fn a_damaged_floor_is_set_aside_and_written_again() {
     let mut world = World::new();
-    let sha512 = to_hex(&[7; 64]);
-    world.assign("app", b"content", 1);
-    world.image.role("targets")["targets"]["app"]["hashes"]["sha512"] = json!(sha512);
-    world.redo();
-    let bundle = world.cycle().unwrap();
-    assert_eq!(bundle.targets[0].info.hashes.sha512_hex(), Some(sha512));
+    world.cycle().unwrap();
+    let whole = world.director_store.files["floor.json"].clone();
+    world.director_store.files.insert("floor.json".into(), b"{".to_vec());
+    world.cycle().unwrap();
+    assert_eq!(world.director_store.files["floor.json"], whole);
 }
