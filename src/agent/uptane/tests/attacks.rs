@@ -4,6 +4,7 @@
 mod ecus;
 mod keys;
 mod network;
+mod roles;
 
 use serde_json::{Value, json};
 
