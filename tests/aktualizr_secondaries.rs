@@ -7,102 +7,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use aktualizr_common::line::Line;
-use aktualizr_common::{
-    World, aktualizr, assign, by_name, client, device, events, received, release, results,
-    still_running_the_old_one,
+use aktualizr_common::sensor::{
+    firmware, give, noise, nothing_waits, publish, publish_for, secondaries, sensor, serials, with_sensor,
+    word,
 };
-use serde_json::{Value, json};
-
-/// A device with one Secondary, the hardware `sensor`.
-fn with_sensor(name: &str) -> World {
-    let world = device(name);
-    secondaries(&world, &json!({"virtual": [sensor(&world, "sensor", "")]}));
-    world
-}
-
-fn secondaries(world: &World, file: &Value) {
-    fs::write(world.path("secondaries.json"), file.to_string()).unwrap();
-    let path = world.path("secondaries.json");
-    world.fragment("70-secondaries", &format!("[uptane]\nsecondary_config_file = {path}\n"));
-}
-
-fn sensor(world: &World, folder: &str, serial: &str) -> Value {
-    let place = |name: &str| world.path(&format!("{folder}/{name}"));
-    json!({
-        "partial_verifying": false,
-        "ecu_serial": serial,
-        "ecu_hardware_id": "sensor",
-        "full_client_dir": world.path(folder),
-        "ecu_private_key": "sec.private",
-        "ecu_public_key": "sec.public",
-        "firmware_path": place("firmware.bin"),
-        "target_name_path": place("target_name"),
-        "metadata_path": place("metadata"),
-    })
-}
-
-/// Bytes that no part of itself repeats.
-fn noise(seed: u8, length: usize) -> Vec<u8> {
-    let mut state = u64::from(seed) + 0x9E37_79B9_7F4A_7C15;
-    let mut step = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..length).map(|_| step()).collect()
-}
-
-/// Publishes a file as the Target `sensor-VERSION`.
-fn publish(world: &World, version: u32, content: &[u8]) {
-    publish_for(world, "sensor", version, content);
-}
-
-/// Publishes a file as the Target `NAME-VERSION` for hardware of that name.
-fn publish_for(world: &World, name: &str, version: u32, content: &[u8]) {
-    let (ota, file, version) = (world.path("ota"), world.path("upload.bin"), version.to_string());
-    fs::write(&file, content).unwrap();
-    let target = ["--name", name, "--version", &version, "--hardware-id", name];
-    world.ota_repo(&[&["target", "add", &ota, "--file", &file], &target[..]].concat());
-}
-
-/// Serials of the registered Secondaries, in order.
-fn serials(world: &World) -> Vec<String> {
-    let ecus = received(world, "ecus.json").unwrap()["ecus"].as_array().unwrap().clone();
-    ecus[1..].iter().map(|ecu| ecu["ecu_serial"].as_str().unwrap().to_string()).collect()
-}
-
-fn give(world: &World, version: u32, serial: &str, id: &str) {
-    let target = format!("sensor-{version}");
-    let ota = world.path("ota");
-    world.ota_repo(&[
-        "director",
-        "assign",
-        &ota,
-        &target,
-        "--device",
-        "device-1",
-        "--ecu",
-        serial,
-        "--correlation-id",
-        id,
-    ]);
-}
-
-/// What a Secondary said last.
-fn word(world: &World, serial: &str) -> Value {
-    received(world, "manifest.json").unwrap()["signed"]["ecu_version_manifests"][serial]["signed"].clone()
-}
-
-fn firmware(world: &World) -> Vec<u8> {
-    fs::read(world.path("sensor/firmware.bin")).unwrap()
-}
-
-/// Nothing is left in the folder where files wait.
-fn nothing_waits(world: &World) {
-    let names: Vec<_> = fs::read_dir(world.path("sota/images")).into_iter().flatten().flatten().collect();
-    assert!(names.is_empty(), "{names:?}");
-}
+use aktualizr_common::{
+    aktualizr, assign, by_name, client, device, events, received, release, results, still_running_the_old_one,
+};
+use serde_json::json;
 
 #[test]
 fn registered_reported_and_updated_without_a_reboot() {
@@ -333,6 +245,37 @@ fn a_kill_at_any_point_ends_in_the_same_state() {
         assert!(version < 100, "it never ends");
     }
     assert!(version > 12, "{version} points");
+}
+
+/// What was downloaded and withdrawn is gone in the end, and what was there before stays.
+#[test]
+fn a_kill_after_a_file_was_withdrawn() {
+    let world = with_sensor("ak-sec-withdrawn");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    publish(&world, 1, b"before");
+    give(&world, 1, &serial, "c-1");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    publish(&world, 2, b"withdrawn");
+    let mut point = 1;
+    loop {
+        give(&world, 2, &serial, "c-2");
+        aktualizr(&world, &["download", "--exit-codes"]).expect(0);
+        world.ota_repo(&["director", "withdraw", &world.path("ota"), "--device", "device-1"]);
+        let mut command = client(&world, "aktualizr", &["once", "--exit-codes"]);
+        let output = command.env("RUST_OTA_CUT_AT", point.to_string()).output().unwrap();
+        aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("No new updates");
+        nothing_waits(&world);
+        assert_eq!(firmware(&world), b"before", "cut at point {point}");
+        assert_eq!(word(&world, &serial)["installed_image"]["filepath"], "sensor-1");
+        assert_eq!(results(&world).len(), 1, "cut at point {point}");
+        if output.status.code() == Some(0) {
+            break;
+        }
+        point += 1;
+        assert!(point < 100, "it never ends");
+    }
+    assert!(point > 5, "{point} points");
 }
 
 /// Content without its name, as a cut leaves it, must not pass for the Target that was there before.

@@ -48,6 +48,12 @@ impl Content {
         Ok(self.sysroot.deployments()?.iter().any(|d: &Deployment| d.commit == commit))
     }
 
+    /// What the next boot starts, where that is another system than the one that runs.
+    pub fn next_commit(&self) -> Result<Option<String>, AgentError> {
+        let first = self.sysroot.deployments()?.into_iter().next();
+        Ok(first.filter(|d: &Deployment| !d.booted).map(|d| d.commit))
+    }
+
     pub fn must_have(&self, target: &TargetRecord) -> Result<(), AgentError> {
         if self.sysroot.repo_has(&target.commit)? {
             return Ok(());

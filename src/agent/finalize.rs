@@ -52,7 +52,7 @@ impl Working<'_> {
         agent.forget_firmware_reboot()?;
         let mut installed = Installed::load(&agent.settings.state)?;
         let Some(pending) = installed.pending.clone() else {
-            return self.finalize_without_pending(&content);
+            return self.finalize_without_pending(&content, &installed);
         };
         let verdict = agent.verdict(&content, &pending)?;
         match verdict {
@@ -70,6 +70,7 @@ impl Working<'_> {
             _ => {
                 installed.pending = None;
                 agent.bootloader.confirm()?;
+                atomic::remove(&agent.settings.reboot_sentinel)?;
                 installed.save(&agent.settings.state)?;
                 Outcome::Cut(pending.target.clone())
             }
@@ -117,11 +118,16 @@ impl Working<'_> {
         Ok(apps.unwrap_or(Outcome::RolledBack(rejected)))
     }
 
-    /// A cut in [`Self::take_back`] leaves nothing pending and the bootloader still going back; state that was lost
-    /// leaves nothing pending and a boot on trial.
-    fn finalize_without_pending(&self, content: &Content) -> Result<Outcome, AgentError> {
+    /// A cut in [`Self::take_back`] leaves nothing pending, and the bootloader still going back or, where that keeps no
+    /// record, the bad Target still next; state that was lost leaves nothing pending and a boot on trial.
+    fn finalize_without_pending(
+        &self,
+        content: &Content,
+        installed: &Installed,
+    ) -> Result<Outcome, AgentError> {
         let boot = self.agent.bootloader.state()?;
-        let rolled_back = boot.rolled_back == Some(true);
+        let bad_is_next = content.next_commit()?.is_some_and(|commit| installed.bad(&commit).is_some());
+        let rolled_back = boot.rolled_back == Some(true) || bad_is_next;
         if !boot.trial && !rolled_back {
             return Ok(Outcome::NothingPending);
         }

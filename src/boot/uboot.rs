@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{BootError, BootState, Bootloader, FIRMWARE_VARIABLES, TRIAL_VARIABLES};
+use crate::store::atomic::cut_here;
 
 const SETENV: &str = "fw_setenv";
 const PRINTENV: &str = "fw_printenv";
@@ -47,7 +48,9 @@ impl Uboot {
             .map_err(|e| BootError::Script { path: path.clone(), reason: e.to_string() })?;
         let mut command = self.command(SETENV);
         command.arg("-s").arg(&path);
+        cut_here();
         let result = run(SETENV, command);
+        cut_here();
         let _ = fs::remove_file(&path);
         result.map(|_| ())
     }

@@ -152,7 +152,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Ends the process, as a kill would, at the point whose number `RUST_OTA_CUT_AT` names; there is one before and one after
 /// each change, and tests go through all of them. Only in debug builds.
 #[cfg(debug_assertions)]
-fn cut_here() {
+pub(crate) fn cut_here() {
     use std::sync::atomic::{AtomicU64, Ordering};
     static POINTS: AtomicU64 = AtomicU64::new(1);
     let Some(wanted) = std::env::var_os("RUST_OTA_CUT_AT") else { return };
@@ -163,4 +163,4 @@ fn cut_here() {
 }
 
 #[cfg(not(debug_assertions))]
-fn cut_here() {}
+pub(crate) fn cut_here() {}

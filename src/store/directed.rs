@@ -99,7 +99,7 @@ pub struct DirectorState {
     pub release_counters: BTreeMap<String, u64>,
     /// By serial, the ECUs that are files.
     pub files: BTreeMap<String, FileEcu>,
-    /// What ECUs came to while another one of the same assignment is still on its way.
+    /// What ECUs came to while another one of the same assignment is still on its way, or while it is taken back.
     pub ecu_results: Vec<EcuResult>,
 }
 

@@ -67,8 +67,50 @@ pub fn ended_well(world: &World, commit: &str, stage: &str) {
     let good: Vec<_> = told.iter().skip_while(|r| r["result"]["code"] == "DOWNLOAD_FAILED").collect();
     assert!((1..=2).contains(&good.len()), "{stage}: {told:?}");
     assert!(good.iter().all(|r| r["result"]["code"] == "OK"), "{stage}: {told:?}");
-    assert!(!fs::read_dir(world.dir.join("sota/rust-ota")).unwrap().flatten().any(|e| {
-        let name = e.file_name().to_string_lossy().into_owned();
-        name.ends_with(".damaged")
-    }));
+    nothing_is_left_over(world, stage);
+}
+
+/// What must be true where the earlier system runs in the end: it is the only one, nothing is under way, and the Director
+/// was told this of each assignment.
+pub fn ended_back(world: &World, commit: &str, expected: &[(&str, &str)], stage: &str) {
+    assert_eq!(world.deployments(), [commit], "{stage}");
+    for (variable, value) in [("upgrade_available", "0"), ("bootcount", "0"), ("rollback", "0")] {
+        assert_eq!(world.boot_variable(variable), value, "{stage}: {variable}");
+    }
+    assert!(!world.dir.join("run/need_reboot").exists(), "{stage}: a reboot is awaited");
+    let failed: Vec<_> = expected.iter().filter(|(_, code)| *code == "INSTALL_FAILED").collect();
+    if world.dir.join("sota/rust-ota/installed.json").exists() {
+        let installed = read(world, "installed.json");
+        assert!(installed["pending"].is_null(), "{stage}: {installed}");
+        assert_eq!(installed["known_bad"].as_array().unwrap().len(), failed.len(), "{stage}: {installed}");
+    }
+    if world.dir.join("sota/rust-ota/director.json").exists() {
+        let state = read(world, "director.json");
+        assert!(state["installing"].is_null() && state["result"].is_null(), "{stage}: {state}");
+        assert!(state["ecu_results"].as_array().unwrap().is_empty(), "{stage}: {state}");
+        assert_eq!(state["failed"].as_array().unwrap().len(), failed.len(), "{stage}: {state}");
+    }
+    let told: Vec<(String, String)> = results(world)
+        .iter()
+        .map(|r| (&r["correlation_id"], &r["result"]["code"]))
+        .map(|(id, code)| (id.as_str().unwrap().to_string(), code.as_str().unwrap().to_string()))
+        .collect();
+    // A kill between the server's answer and its note on disk tells twice, and both times the same.
+    let mut once = told.clone();
+    once.dedup();
+    let expected: Vec<_> = expected.iter().map(|(id, code)| (id.to_string(), code.to_string())).collect();
+    assert!(once == expected && told.len() <= expected.len() + 1, "{stage}: {told:?}");
+    nothing_is_left_over(world, stage);
+}
+
+/// No damaged state, and no content that waits. A `NAME.tmp` is written over with the next change of `NAME`.
+fn nothing_is_left_over(world: &World, stage: &str) {
+    for folder in
+        ["sota/rust-ota", "sota/rust-ota/trust/director", "sota/rust-ota/trust/image", "sota/images"]
+    {
+        for entry in fs::read_dir(world.dir.join(folder)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            assert!(!name.ends_with(".damaged") && folder != "sota/images", "{stage}: {folder}/{name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ pub mod again;
 #[path = "../common/mod.rs"]
 mod common;
 pub mod line;
+pub mod sensor;
 
 use std::fs;
 use std::process::{Command, Stdio};

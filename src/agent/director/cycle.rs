@@ -96,16 +96,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The Director has it back as it was; a cut before the note of that is told apart by finalize, and not reported.
+    /// What the Director is to hear is on disk first. It waits there for as long as the installation does, so that a cut
+    /// after that loses nothing; what it comes to in place of this replaces it.
     fn take_back(&mut self, target: &TargetRecord) -> Result<bool, AgentError> {
+        let before = self.state.ecu_results.clone();
+        if let Some(id) = self.state.installing.as_ref().and_then(|a| a.correlation_id.clone()) {
+            self.note(&id, false, "OPERATION_CANCELLED", "Withdrawn by the Director before the reboot");
+        }
+        if self.state.ecu_results != before {
+            self.save()?;
+        }
         if !self.working.undo_pending()? {
             return Ok(false);
         }
         log::info!("{} was withdrawn by the Director before its reboot, and is taken back", target.name);
-        if let Some(assigned) = self.state.installing.take() {
-            let id = assigned.correlation_id.as_deref();
-            self.result(id, false, "OPERATION_CANCELLED", "Withdrawn by the Director before the reboot");
-        }
+        self.state.installing = None;
+        self.conclude();
         self.save()?;
         Ok(true)
     }

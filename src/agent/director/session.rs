@@ -65,7 +65,7 @@ impl<'a> Session<'a> {
             let reason = format!("Wrong version booted: {}", bad.reason);
             self.failed(assigned, "INSTALL_FAILED", &reason);
         }
-        // Otherwise it was cut before it was whole, and can be repeated.
+        // Otherwise it was cut before it was whole, and can be repeated; or it was taken back, and that is noted.
         self.save()?;
         Ok(None)
     }
@@ -84,12 +84,18 @@ impl<'a> Session<'a> {
         self.state.fail(assigned);
     }
 
-    /// Keeps what the Director is to hear. Without an id of the assignment no server knows what a result is about.
+    /// Makes what the Director is to hear. Without an id of the assignment no server knows what a result is about.
     pub fn result(&mut self, correlation_id: Option<&str>, success: bool, code: &str, description: &str) {
         let Some(id) = correlation_id else {
             log::info!("the Director gave the assignment no correlation id, so it is not told: {code}");
             return;
         };
+        self.note(id, success, code, description);
+        self.state.conclude(id);
+    }
+
+    /// Keeps what the Primary came to; the last word about an assignment counts.
+    pub fn note(&mut self, id: &str, success: bool, code: &str, description: &str) {
         let record = &self.identity.record;
         let own = EcuResult {
             serial: record.serial.clone(),
@@ -99,8 +105,10 @@ impl<'a> Session<'a> {
             code: code.to_string(),
             description: description.to_string(),
         };
+        self.state
+            .ecu_results
+            .retain(|ecu| ecu.serial != own.serial || ecu.correlation_id != own.correlation_id);
         self.state.ecu_results.push(own);
-        self.state.conclude(id);
     }
 
     /// Makes the result of what no ECU is on its way to any more.

@@ -8,6 +8,7 @@ use ::ostree::gio;
 use super::error::{OstreeError, is_no_space};
 use super::space::Space;
 use super::sysroot::Sysroot;
+use crate::store::atomic::cut_here;
 
 impl Sysroot {
     /// Deploys a commit that was pulled: kernel arguments of the running system, /etc merged from it, first in
@@ -127,9 +128,11 @@ impl Sysroot {
 
     fn write(&self, list: &[::ostree::Deployment], commit: &str) -> Result<(), OstreeError> {
         let options = ::ostree::SysrootWriteDeploymentsOpts { do_postclean: false };
+        cut_here();
         self.inner
             .write_deployments_with_options(list, &options, gio::Cancellable::NONE)
             .map_err(|e| self.explain(commit, e))?;
+        cut_here();
         // From here on the change stands. What follows only frees space, and is done again next time.
         if let Err(error) = self.release(commit) {
             log::warn!("{error}");
