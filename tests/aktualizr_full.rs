@@ -163,9 +163,21 @@ fn a_compromised_director_installs_nothing_and_is_told_so() {
     aktualizr(&world, &["once", "--exit-codes"]).expect(11);
     assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("BadEcuId"));
 
-    // Assigned by the Director, and not in the Image repository any more.
+    // Older than what this ECU had once: a Target without a release counter counts as 0.
+    let counter = |value: u64| {
+        let path = world.dir.join("sota/rust-ota/director.json");
+        let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        state["release_counters"][&serial] = value.into();
+        fs::write(&path, state.to_string()).unwrap();
+    };
     world.ota_repo(&["director", "withdraw", &ota, "--device", "device-1"]);
     director("test-board", &serial, "c-3");
+    counter(5);
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("SecurityException"));
+    counter(0);
+
+    // Assigned by the Director, and not in the Image repository any more.
     world.ota_repo(&["target", "remove", &ota, "test-board-2"]);
     aktualizr(&world, &["once", "--exit-codes"]).expect(11);
     assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("TargetMismatch"));

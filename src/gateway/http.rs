@@ -365,6 +365,15 @@ mod tests {
     use std::time::Instant;
 
     #[test]
+    fn a_device_speaks_https_only() {
+        let http = Http::new(&HttpSettings::default()).unwrap();
+        for url in ["http://127.0.0.1:9/x", "HTTP://127.0.0.1:9/x", "file:///etc/passwd", "//x", ""] {
+            assert!(matches!(http.get(url, 10), Err(HttpError::NotHttps { .. })), "{url}");
+            assert!(matches!(http.open(url, 0), Err(HttpError::NotHttps { .. })), "{url}");
+        }
+    }
+
+    #[test]
     fn a_document_that_drips_has_an_end() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/timestamp.json", listener.local_addr().unwrap());
