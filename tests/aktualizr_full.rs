@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use aktualizr_common::{
-    World, aktualizr, assign, client, device, events, last_word, received, release, results,
+    World, aktualizr, assign, client, device, edit_state, events, last_word, received, release, results,
 };
 
 fn start(world: &World) -> Child {
@@ -163,21 +163,9 @@ fn a_compromised_director_installs_nothing_and_is_told_so() {
     aktualizr(&world, &["once", "--exit-codes"]).expect(11);
     assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("BadEcuId"));
 
-    // Older than what this ECU had once: a Target without a release counter counts as 0.
-    let counter = |value: u64| {
-        let path = world.dir.join("sota/rust-ota/director.json");
-        let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        state["release_counters"][&serial] = value.into();
-        fs::write(&path, state.to_string()).unwrap();
-    };
+    // Assigned by the Director, and not in the Image repository any more.
     world.ota_repo(&["director", "withdraw", &ota, "--device", "device-1"]);
     director("test-board", &serial, "c-3");
-    counter(5);
-    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
-    assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("SecurityException"));
-    counter(0);
-
-    // Assigned by the Director, and not in the Image repository any more.
     world.ota_repo(&["target", "remove", &ota, "test-board-2"]);
     aktualizr(&world, &["once", "--exit-codes"]).expect(11);
     assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("TargetMismatch"));
@@ -191,6 +179,31 @@ fn a_compromised_director_installs_nothing_and_is_told_so() {
     still_old(&world);
     aktualizr(&world, &["check"]).expect(0);
     assert_eq!(last_word(&world)["attacks_detected"], "");
+}
+
+/// What an ECU had with a release counter stays its lowest. A Target without one is older than any that has one.
+#[test]
+fn a_compromised_director_does_not_go_below_the_release_counter() {
+    let world = device("ak-counter");
+    aktualizr(&world, &["check"]).expect(0);
+    release(&world, 2);
+    assign(&world, 2, "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    edit_state(&world, "director.json", |state| state["installing"]["release_counter"] = 5.into());
+    world.reboot_into(0);
+    aktualizr(&world, &["once"]).expect(0);
+    release(&world, 3);
+    assign(&world, 3, "c-3");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("SecurityException"));
+    edit_state(&world, "director.json", |state| state["release_counters"] = serde_json::json!({}));
+
+    // Nor does it give the name of what runs to other content.
+    edit_state(&world, "installed.json", |state| state["current"]["name"] = "test-board-3".into());
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    assert!(last_word(&world)["attacks_detected"].as_str().unwrap().starts_with("TargetContentMismatch"));
+    edit_state(&world, "installed.json", |state| state["current"]["name"] = "test-board-2".into());
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
 }
 
 fn still_old(world: &World) {

@@ -12,7 +12,8 @@ use aktualizr_common::sensor::{
     word,
 };
 use aktualizr_common::{
-    aktualizr, assign, by_name, client, device, events, received, release, results, still_running_the_old_one,
+    aktualizr, assign, by_name, client, device, edit_state, events, received, release, results,
+    still_running_the_old_one,
 };
 use serde_json::json;
 
@@ -211,6 +212,33 @@ fn content_that_is_not_what_was_signed_is_not_installed() {
     aktualizr(&world, &["install", "--exit-codes"]).expect(80);
     aktualizr(&world, &["once", "--exit-codes"]).expect(0);
     assert_eq!(firmware(&world), b"right content");
+}
+
+/// A Target without a release counter is older than any that has one.
+#[test]
+fn a_secondary_does_not_go_below_its_release_counter() {
+    let world = with_sensor("ak-sec-counter");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    publish(&world, 1, b"one");
+    give(&world, 1, &serial, "c-1");
+    edit_state(&world, "director.json", |state| state["release_counters"][&serial] = 5.into());
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    assert!(!world.dir.join("sensor/firmware.bin").exists());
+    edit_state(&world, "director.json", |state| state["release_counters"][&serial] = 0.into());
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(firmware(&world), b"one");
+
+    // One that was installed with a release counter, and cut before that was known.
+    let commit = word(&world, &serial)["installed_image"]["fileinfo"]["hashes"]["sha256"].clone();
+    let target = json!({"name": "sensor-1", "version": 1, "commit": commit, "apps": {}});
+    let installing = json!({"target": target, "assignment": "c-1", "release_counter": 5, "failures": 0});
+    edit_state(&world, "director.json", |state| state["files"][&serial]["installing"] = installing.clone());
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    publish(&world, 2, b"two");
+    give(&world, 2, &serial, "c-2");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(11);
+    assert_eq!(firmware(&world), b"one");
 }
 
 #[test]

@@ -58,6 +58,14 @@ pub fn assign(world: &World, version: u32, id: &str) {
     ]);
 }
 
+/// Changes a file of the device's state.
+pub fn edit_state(world: &World, name: &str, edit: impl Fn(&mut Value)) {
+    let path = world.dir.join("sota/rust-ota").join(name);
+    let mut state: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut state);
+    fs::write(path, state.to_string()).unwrap();
+}
+
 /// Runs the client.
 pub fn aktualizr(world: &World, args: &[&str]) -> Run {
     by_name(world, "aktualizr", args)
