@@ -337,7 +337,7 @@ fn slow_retrieval() {
     let folder = std::env::temp_dir().join(format!("rust-ota-slow-{}", std::process::id()));
     let (url, path) = (format!("{base}/targets/app"), folder.join("app"));
     let hashes = Hashes { sha256: Some([7; 32]), sha512: None, other: Vec::new() };
-    let info = TargetInfo { length: 100_000, hashes, custom: None };
+    let info = TargetInfo { length: 1000, hashes, custom: None };
     let window = Duration::from_millis(200);
     let download = Download { window, ..Download::new(&http, &url, &info) };
     let error = download.resume(&path, &AtomicBool::new(false), &mut |_| {}).unwrap_err();
@@ -348,7 +348,7 @@ fn slow_retrieval() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// Answers everything with 100,000 bytes, one each hundredth of a second.
+/// Answers everything with 1,000 bytes, one each hundredth of a second.
 fn dripping_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -357,7 +357,7 @@ fn dripping_server() -> String {
             std::thread::spawn(move || {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
-                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n";
                 let mut sent = stream.write_all(head.as_bytes());
                 while sent.is_ok() {
                     std::thread::sleep(Duration::from_millis(10));
