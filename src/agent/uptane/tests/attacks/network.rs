@@ -247,6 +247,14 @@ fn freeze_by_a_missing_timestamp() {
     assert_eq!(world.refused(), Class::MetadataFetchFailure);
     world.full = true;
     assert_eq!(world.cycle().unwrap().mode, Mode::Full);
+
+    // The root alone may say that there is none any more.
+    let roles = world.director.role("root")["roles"].as_object_mut().unwrap();
+    roles.remove("timestamp");
+    roles.remove("snapshot");
+    world.director.bump("root");
+    world.full = false;
+    assert_eq!(world.cycle().unwrap().mode, Mode::Reduced);
 }
 
 /// The network alone: a revocation is held back by an error in place of the next root.
