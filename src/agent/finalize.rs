@@ -48,6 +48,10 @@ impl Working<'_> {
     /// Confirms the boot, or takes note that the bootloader went back.
     pub fn finalize(&self) -> Result<Outcome, AgentError> {
         let agent = self.agent;
+        // A file that waits for a reboot is settled by the Director's cycle.
+        if agent.settings.primary_is_file() {
+            return Ok(Outcome::NothingPending);
+        }
         let content = agent.content()?;
         agent.forget_firmware_reboot()?;
         let mut installed = Installed::load(&agent.settings.state)?;
@@ -173,9 +177,9 @@ impl Agent {
 
     /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.
     pub fn deadline(&self) -> Result<Outcome, AgentError> {
-        let content = self.content()?;
         let installed = Installed::load(&self.settings.state)?;
         let Some(pending) = installed.pending else { return Ok(Outcome::NothingPending) };
+        let content = self.content()?;
         if self.verdict(&content, &pending)? != Verdict::CameUp {
             return Ok(Outcome::NothingPending);
         }

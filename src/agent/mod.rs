@@ -252,7 +252,10 @@ impl Agent {
         let mut facts = Facts {
             hardware_id: self.settings.hardware_id.clone(),
             tags: self.settings.tags.clone(),
-            booted: self.content()?.current_commit()?,
+            booted: match self.settings.primary_is_file() {
+                true => None,
+                false => self.content()?.current_commit()?,
+            },
             current: None,
             installed: Installed::load(&self.settings.state)?,
         };

@@ -67,6 +67,7 @@ pub trait Bootloader: fmt::Debug {
 /// The bootloader that the settings name.
 pub fn bootloader(settings: &Settings) -> Box<dyn Bootloader> {
     match settings.rollback_mode {
+        _ if settings.primary_is_file() => Box::new(NoBootloader),
         RollbackMode::None => Box::new(NoBootloader),
         RollbackMode::UbootGeneric => Box::new(uboot::Uboot::new(false, settings.fw_env_config.clone())),
         RollbackMode::Fiovb => Box::new(fio::FIOVB),

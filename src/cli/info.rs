@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{exit, start_logging};
-use crate::agent::director::known;
-use crate::agent::{Agent, Status};
+use crate::agent::Agent;
+use crate::agent::director::{known, known_file};
 use crate::config::{Settings, load};
 use crate::device::{EcuKey, device_id, stored_key};
 use crate::store::{EcuRecord, atomic};
@@ -343,12 +343,16 @@ fn delegations(folder: &Path, text: &mut String) {
 
 /// What runs and what waits. A sysroot that cannot be read is no reason to say nothing else.
 fn running(settings: Settings) -> String {
+    let (runs, waits) = if settings.primary_is_file() {
+        known_file(&settings).unwrap_or_default()
+    } else {
+        let facts = Agent::new(settings).status().map(|status| status.facts).ok();
+        facts.map_or((None, None), |f| (f.booted, f.installed.pending.map(|pending| pending.target.commit)))
+    };
     let none = "No currently running version on Primary ECU\n".to_string();
-    let Ok(Status { facts, .. }) = Agent::new(settings).status() else { return none };
-    let mut text =
-        facts.booted.map_or(none, |commit| format!("Current Primary ECU running version: {commit}\n"));
-    if let Some(pending) = facts.installed.pending {
-        let _ = writeln!(text, "Pending Primary ECU version: {}", pending.target.commit);
+    let mut text = runs.map_or(none, |hash| format!("Current Primary ECU running version: {hash}\n"));
+    if let Some(hash) = waits {
+        let _ = writeln!(text, "Pending Primary ECU version: {hash}");
     }
     text
 }

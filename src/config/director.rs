@@ -107,6 +107,10 @@ pub struct DirectorSettings {
     pub shared: Option<SharedCredential>,
     /// `uptane.secondary_config_file`.
     pub secondaries: Option<PathBuf>,
+    /// `pacman.type` is `none`: see [`super::Settings::primary_is_file`].
+    pub no_ostree: bool,
+    /// `pacman.fake_need_reboot`: a file for the Primary takes effect with a reboot.
+    pub file_needs_reboot: bool,
     /// `pacman.images_path`: where Targets that are files wait for their installation.
     pub images: PathBuf,
     /// `uptane.force_install_completion`: the daemon reboots by itself.
@@ -149,6 +153,8 @@ impl DirectorSettings {
             device_id: m.text("provision", "device_id"),
             shared,
             secondaries: m.path("uptane", "secondary_config_file"),
+            no_ostree: has_no_ostree(m),
+            file_needs_reboot: m.switch("pacman", "fake_need_reboot", false)?,
             images: m.path("pacman", "images_path").unwrap_or_else(|| storage.join("images")),
             reboot: m.switch("uptane", "force_install_completion", false)?,
             running_mode: m.text("uptane", "running_mode"),
@@ -179,12 +185,18 @@ fn trust(m: &Reader<'_>) -> Result<Trust, ConfigError> {
         || m.text("pacman", "type").as_deref() == Some("ostree+compose_apps")
     {
         Trust::Latest
-    } else if set(&[("provision", "provision_path"), ("provision", "mode"), ("tls", "server_url_path")]) {
+    } else if set(&[("provision", "provision_path"), ("provision", "mode"), ("tls", "server_url_path")])
+        || has_no_ostree(m)
+    {
         Trust::Director
     } else {
         Trust::Latest
     };
     m.choice("rust_ota", "trust", guess, &TRUST)
+}
+
+fn has_no_ostree(m: &Reader<'_>) -> bool {
+    m.text("pacman", "type").as_deref() == Some("none")
 }
 
 /// `tls.server`, the content of the file that `tls.server_url_path` names, or the URL beside the shared credential. A file
@@ -230,6 +242,8 @@ mod tests {
             ("[provision]\nmode = DeviceCred\n", Trust::Director),
             ("[provision]\nmode = DeviceCred\n[pacman]\ntags = main\n", Trust::Latest),
             ("[provision]\nmode = DeviceCred\n[rust_ota]\nmetadata = tuf\n", Trust::Latest),
+            ("[pacman]\ntype = none\n", Trust::Director),
+            ("[pacman]\ntype = none\ntags = main\n", Trust::Latest),
             ("[rust_ota]\ntrust = director\n[pacman]\ntags = main\n", Trust::Director),
             ("[rust_ota]\ntrust = latest\n[provision]\nmode = DeviceCred\n", Trust::Latest),
         ];

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::apps::{self, AppSettings};
-use super::director::{DirectorSettings, SharedCredential, server};
+use super::director::{DirectorSettings, SharedCredential, Trust, server};
 use super::{ConfigError, Merged, Value};
 
 /// Which dialect the metadata is written in. A setting, never guessed.
@@ -114,6 +114,11 @@ impl Settings {
     /// Whether a Compose app of a Target is wanted on this device.
     pub fn enables(&self, app: &str) -> bool {
         self.compose_apps.as_ref().is_none_or(|apps| apps.iter().any(|a| a == app))
+    }
+
+    /// A Director's device without OSTree: its Primary is a file, and it has no sysroot and no bootloader of ours.
+    pub fn primary_is_file(&self) -> bool {
+        self.director.no_ostree && self.director.trust == Trust::Director
     }
 
     /// Certificate and key as they are now: a device may have got them since it started.

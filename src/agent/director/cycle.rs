@@ -5,24 +5,24 @@ use super::super::trust::Server;
 use super::super::uptane::{Source, UptaneError, verify_noting};
 use super::super::{AgentError, Outcome, Transfer};
 use super::files::Assignment;
-use super::secondaries::Secondary;
 use super::session::Session;
 use super::trust::{Stored, folder, prepare};
 use super::{Answer, Depth};
 use crate::config::ConfigError;
 use crate::payload::ostree::HttpSource;
-use crate::store::{Assigned, ReportCounter, TargetRecord};
-use crate::tuf::{Hashes, Time, from_hex};
-use crate::uptane::{DirectorPlan, Ecu, FilePlan, Installed, Primary, Repository, plan, plan_file};
+use crate::store::{Assigned, ReportCounter};
+use crate::tuf::Time;
+use crate::uptane::{DirectorPlan, Ecu, FilePlan, Primary, Repository, plan, plan_file};
 
 /// Longest text about a fault that is reported.
 const MOST_ATTACK: usize = 500;
 
 /// What is to be done with each ECU.
-struct Plans {
-    primary: DirectorPlan,
-    /// In the order of the Secondaries.
-    files: Vec<FilePlan>,
+pub struct Plans {
+    /// With the Primary, where it is an OSTree system.
+    pub primary: DirectorPlan,
+    /// In the order of the ECUs that are files.
+    pub files: Vec<FilePlan>,
 }
 
 /// What is assigned to Secondaries, and what to say where nothing is.
@@ -77,45 +77,6 @@ impl<'a> Session<'a> {
         answer
     }
 
-    /// Whether the Director does not want what waits for its reboot any more. In doubt it does.
-    fn is_withdrawn(&mut self, pending: &TargetRecord) -> bool {
-        // What was not assigned cannot be withdrawn.
-        if self.state.installing.is_none() {
-            return false;
-        }
-        match self.verified(true).map(|plans| plans.primary) {
-            Ok(DirectorPlan::Stay) => true,
-            Ok(DirectorPlan::Failed(assigned)) => assigned.target.commit != pending.commit,
-            Ok(DirectorPlan::NotOstree(assigned) | DirectorPlan::Update { assigned, .. }) => {
-                assigned.target.commit != pending.commit
-            }
-            Err(error) => {
-                log::warn!("{error}");
-                false
-            }
-        }
-    }
-
-    /// What the Director is to hear is on disk first. It waits there for as long as the installation does, so that a cut
-    /// after that loses nothing; what it comes to in place of this replaces it.
-    fn take_back(&mut self, target: &TargetRecord) -> Result<bool, AgentError> {
-        let before = self.state.ecu_results.clone();
-        if let Some(id) = self.state.installing.as_ref().and_then(|a| a.correlation_id.clone()) {
-            self.note(&id, false, "OPERATION_CANCELLED", "Withdrawn by the Director before the reboot");
-        }
-        if self.state.ecu_results != before {
-            self.save()?;
-        }
-        if !self.working.undo_pending()? {
-            return Ok(false);
-        }
-        log::info!("{} was withdrawn by the Director before its reboot, and is taken back", target.name);
-        self.state.installing = None;
-        self.conclude();
-        self.save()?;
-        Ok(true)
-    }
-
     /// Installs what was downloaded, without asking anybody.
     pub fn install_stored(mut self, counter: &mut ReportCounter) -> Result<Answer, AgentError> {
         if let Some(target) = self.settle()? {
@@ -134,10 +95,12 @@ impl<'a> Session<'a> {
     }
 
     /// Verifies both repositories, from the servers or from what is stored, and decides.
-    fn verified(&mut self, online: bool) -> Result<Plans, AgentError> {
+    pub fn verified(&mut self, online: bool) -> Result<Plans, AgentError> {
         let settings = &self.agent.settings;
-        let mut ecus = vec![self.primary()?];
-        ecus.extend(self.secondaries.iter().map(|secondary| self.secondary(secondary)));
+        let mut ecus: Vec<Ecu> = self.file_ecus.iter().map(|ecu| self.ecu_of(ecu)).collect();
+        if self.file_primary().is_none() {
+            ecus.push(self.ostree_ecu()?);
+        }
         let mut correlation = None;
         let now = Time(self.agent.now()?);
         for repository in [Repository::Director, Repository::Image] {
@@ -178,12 +141,13 @@ impl<'a> Session<'a> {
             current: facts.current.as_ref(),
         };
         let assignment = (bundle.correlation_id.as_deref(), bundle.version);
-        let of_secondaries = ecus.iter().skip(1);
+        let file_ecus = ecus.iter().take(self.file_ecus.len());
         let decided = Plans {
-            primary: plan(&bundle.targets, assignment, &self.state, primary),
-            files: of_secondaries
-                .map(|ecu| plan_file(&bundle.targets, assignment, &self.state, ecu))
-                .collect(),
+            primary: match self.file_primary() {
+                Some(_) => DirectorPlan::Stay,
+                None => plan(&bundle.targets, assignment, &self.state, primary),
+            },
+            files: file_ecus.map(|ecu| plan_file(&bundle.targets, assignment, &self.state, ecu)).collect(),
         };
         if online && self.state.attack.take().is_some() {
             self.save()?;
@@ -197,30 +161,6 @@ impl<'a> Session<'a> {
             purpose: "where updates come from",
         }))?;
         Ok(Server { http: self.http()?, base })
-    }
-
-    /// What this device is, for the checks of an assignment.
-    fn primary(&self) -> Result<Ecu, AgentError> {
-        let facts = self.agent.facts(&[])?;
-        let installed = facts.current.map(|current| Installed {
-            name: current.name,
-            length: 0,
-            hashes: Hashes {
-                sha256: from_hex(&current.commit).and_then(|bytes| bytes.try_into().ok()),
-                sha512: None,
-                other: Vec::new(),
-            },
-        });
-        let serial = self.identity.record.serial.clone();
-        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
-        Ok(Ecu { serial, hardware_id: self.identity.record.hardware_id.clone(), installed, release_counter })
-    }
-
-    fn secondary(&self, secondary: &Secondary) -> Ecu {
-        let serial = secondary.serial.clone();
-        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
-        let (hardware_id, installed) = (secondary.hardware_id.clone(), secondary.installed());
-        Ecu { serial, hardware_id, installed, release_counter }
     }
 
     /// A broken rule is told to the Director, once for as long as it stays the same. A network that is away is not.
@@ -258,7 +198,10 @@ impl<'a> Session<'a> {
                     if let DirectorPlan::Update { assigned, .. } = &plans.primary {
                         self.agent.content()?.must_have(&assigned.target)?;
                     }
-                    self.install_files(&updates).map(|()| Answer::Updated(target))
+                    self.install_files(&updates).map(|()| match self.awaiting_file() {
+                        Some(waits) => Answer::Installed(waits.target.clone()),
+                        None => Answer::Updated(target),
+                    })
                 }
                 Steps { download: true, .. } => Ok(Answer::Downloaded(target)),
                 _ => Ok(Answer::Available(target)),

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::super::uptane::{UptaneError, content_url};
 use super::super::{AgentError, Transfer};
+use super::secondaries::Secondary;
 use super::session::Session;
 use crate::config::ConfigError;
 use crate::gateway::events::Kind;
 use crate::payload::file::{self, Download};
 use crate::store::{Assigned, EcuResult, StoreError, atomic};
+use crate::tuf::{Hashes, TargetInfo, to_hex};
 use crate::uptane::FileUpdate;
 
 /// A file that is assigned to one of the Secondaries, by its place among them.
@@ -19,21 +21,31 @@ impl Session<'_> {
     /// Finishes what a cut left: content without its name. Then looks at what is there.
     pub fn settle_files(&mut self) -> Result<(), AgentError> {
         let before = self.state.files.clone();
-        for index in 0..self.secondaries.len() {
-            let Some(secondary) = self.secondaries.get(index) else { continue };
-            let serial = secondary.serial.clone();
-            let begun = self.state.files.entry(serial).or_default().installing.take();
-            if let Some(assigned) = begun
-                && secondary.has_content(&assigned.target.commit)?
+        for index in 0..self.file_ecus.len() {
+            let Some(serial) = self.file_ecus.get(index).map(|ecu| ecu.serial.clone()) else { continue };
+            if !self.awaits_reboot(index)
+                && let Some(assigned) = self.state.files.entry(serial).or_default().installing.take()
             {
-                secondary.put_name(&assigned.target.name)?;
-                self.file_ended(index, assigned, None);
+                self.settle_file(index, assigned)?;
             }
             self.look(index)?;
         }
         if self.state.files != before {
             self.conclude();
             self.save()?;
+        }
+        Ok(())
+    }
+
+    fn settle_file(&mut self, index: usize, assigned: Assigned) -> Result<(), AgentError> {
+        let Some(ecu) = self.file_ecus.get(index) else { return Ok(()) };
+        if self.needs_reboot(index)
+            && let Err(error) = put_whole(ecu, &self.staged(&assigned.target.commit), &assigned)
+        {
+            self.file_ended(index, assigned, Some(error.to_string()));
+        } else if ecu.has_content(&assigned.target.commit)? {
+            ecu.put_name(&assigned.target.name)?;
+            self.file_ended(index, assigned, None);
         }
         Ok(())
     }
@@ -112,7 +124,10 @@ impl Session<'_> {
             failed = failed.and(done);
         }
         for (_, update) in updates {
-            atomic::remove(&self.staged(&update.assigned.target.commit))?;
+            let commit = &update.assigned.target.commit;
+            if self.awaiting_file().is_none_or(|waits| waits.target.commit != *commit) {
+                atomic::remove(&self.staged(commit))?;
+            }
         }
         failed
     }
@@ -123,13 +138,18 @@ impl Session<'_> {
         index: usize,
         update: &FileUpdate,
     ) -> Result<Result<(), AgentError>, AgentError> {
-        let Some(secondary) = self.secondaries.get(index) else { return Ok(Ok(())) };
+        let Some(secondary) = self.file_ecus.get(index) else { return Ok(Ok(())) };
         let (serial, assigned) = (secondary.serial.clone(), update.assigned.clone());
         self.file_event(index, Kind::EcuInstallationStarted, &assigned, None, "");
+        if self.needs_reboot(index) {
+            return self.leave_to_reboot(index, assigned).map(Ok);
+        }
         self.state.files.entry(serial.clone()).or_default().installing = Some(assigned.clone());
         self.save()?;
-        let put = match self.secondaries.get(index) {
-            Some(secondary) => secondary.put(&self.staged(&assigned.target.commit), update),
+        let put = match self.file_ecus.get(index) {
+            Some(secondary) => {
+                secondary.put(&self.staged(&assigned.target.commit), &update.info, &assigned.target.name)
+            }
             None => Ok(()),
         };
         self.state.files.entry(serial.clone()).or_default().installing = None;
@@ -145,7 +165,7 @@ impl Session<'_> {
     /// An OSTree commit for an ECU that is a file: told once, since it does not get better by asking again.
     pub fn not_a_file(&mut self, index: usize, assigned: Assigned) -> Result<AgentError, AgentError> {
         let target = assigned.target.name.clone();
-        let serial = self.secondaries.get(index).map(|s| s.serial.clone()).unwrap_or_default();
+        let serial = self.file_ecus.get(index).map(|s| s.serial.clone()).unwrap_or_default();
         let error = AgentError::NotAFile { target, serial };
         self.file_ended(index, assigned, Some(error.to_string()));
         self.conclude();
@@ -154,7 +174,7 @@ impl Session<'_> {
     }
 
     fn file_ended(&mut self, index: usize, assigned: Assigned, error: Option<String>) {
-        let Some(serial) = self.secondaries.get(index).map(|s| s.serial.clone()) else { return };
+        let Some(serial) = self.file_ecus.get(index).map(|s| s.serial.clone()) else { return };
         let details = error.as_deref().unwrap_or_default();
         self.file_event(index, Kind::EcuInstallationCompleted, &assigned, Some(error.is_none()), details);
         match &error {
@@ -171,7 +191,7 @@ impl Session<'_> {
         }
     }
 
-    fn file_result(
+    pub fn file_result(
         &mut self,
         index: usize,
         assigned: &Assigned,
@@ -179,7 +199,7 @@ impl Session<'_> {
         code: &str,
         description: &str,
     ) {
-        let (Some(secondary), Some(id)) = (self.secondaries.get(index), &assigned.correlation_id) else {
+        let (Some(secondary), Some(id)) = (self.file_ecus.get(index), &assigned.correlation_id) else {
             return;
         };
         self.state.ecu_results.push(EcuResult {
@@ -192,7 +212,7 @@ impl Session<'_> {
         });
     }
 
-    fn file_event(
+    pub fn file_event(
         &self,
         index: usize,
         kind: Kind,
@@ -200,13 +220,13 @@ impl Session<'_> {
         success: Option<bool>,
         details: &str,
     ) {
-        let serial = self.secondaries.get(index).map(|s| s.serial.as_str());
+        let serial = self.file_ecus.get(index).map(|s| s.serial.as_str());
         let id = assigned.correlation_id.as_deref().unwrap_or_default();
         self.agent.queue_of(serial, kind, &assigned.target, id, success, details);
     }
 
     fn look(&mut self, index: usize) -> Result<(), AgentError> {
-        let Some(secondary) = self.secondaries.get_mut(index) else { return Ok(()) };
+        let Some(secondary) = self.file_ecus.get_mut(index) else { return Ok(()) };
         let file = self.state.files.entry(secondary.serial.clone()).or_default();
         secondary.look(&mut file.seen)
     }
@@ -234,6 +254,17 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// After the reboot, and with nobody asked: what waited is compared with the hash that was assigned.
+fn put_whole(ecu: &Secondary, staged: &Path, assigned: &Assigned) -> Result<(), AgentError> {
+    let Some((length, sha256)) = file::describe(staged)? else { return Ok(()) };
+    if to_hex(&sha256) != assigned.target.commit {
+        return Ok(());
+    }
+    let hashes = Hashes { sha256: Some(sha256), sha512: None, other: Vec::new() };
+    ecu.put(staged, &TargetInfo { length, hashes, custom: None }, &assigned.target.name)?;
+    Ok(atomic::remove(staged)?)
 }
 
 /// 64 upper-case hex digits, and `.part` after what is not whole.

@@ -5,11 +5,13 @@ mod campaign;
 mod credential;
 mod cycle;
 mod files;
+mod primary;
 mod provision;
 mod report;
 mod secondaries;
 mod session;
 mod trust;
+mod withdrawn;
 
 use super::daemon::{self, Turn, notify};
 use super::uptane::UptaneError;
@@ -18,6 +20,7 @@ use crate::cli::exit;
 use crate::payload::file::FileError;
 use crate::store::{ReportCounter, TargetRecord};
 use crate::uptane::Class;
+pub use primary::known_file;
 pub use secondaries::{Known, known};
 use session::Session;
 

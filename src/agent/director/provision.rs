@@ -73,8 +73,7 @@ impl Session<'_> {
     fn registrants(&self) -> Vec<Registrant<'_>> {
         let Identity { record, key } = &self.identity;
         let primary = (record.serial.as_str(), record.hardware_id.as_str(), key);
-        let secondaries =
-            self.secondaries.iter().map(|s| (s.serial.as_str(), s.hardware_id.as_str(), &s.key));
+        let secondaries = self.secondaries().map(|s| (s.serial.as_str(), s.hardware_id.as_str(), &s.key));
         let all = std::iter::once(primary).chain(secondaries);
         all.map(|(serial, hardware_id, key)| Registrant {
             serial,

@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 
 use super::super::AgentError;
 use super::provision::Problem;
+use super::secondaries::Firmware;
 use super::session::Session;
 use crate::config::{ConfigError, DirectorSettings};
 use crate::store::{DeviceResult, ReportCounter, atomic};
 use crate::uptane::{EcuOutcome, EcuReport, InstallationReport, canonical, ecu_manifest, vehicle_manifest};
 
 const REPLY_LIMIT: u64 = 64 * 1024;
-/// The name of what nobody here or at the server has named.
-const UNKNOWN: &str = "unknown";
 /// A list of packages that is longer is not sent.
 const MOST_PACKAGES: usize = 4 * 1024 * 1024;
 
@@ -28,11 +27,11 @@ impl Session<'_> {
         }))?;
         let url = format!("{server}/manifest");
         let http = self.http()?;
-        let Some(commit) = self.agent.content()?.current_commit()? else {
+        let Some(image) = self.image()? else {
             log::warn!("no OSTree deployment runs here, so there is nothing to report");
             return Ok(());
         };
-        let body = self.manifest(&commit, counter.take()?)?;
+        let body = self.manifest(&image, counter.take()?)?;
         let reply = http.send("PUT", &url, "application/json", &body, REPLY_LIMIT)?;
         if !(200..=299).contains(&reply.status) {
             let problem = Problem::read(&reply.body);
@@ -49,23 +48,20 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn manifest(&self, commit: &str, counter: u64) -> Result<Vec<u8>, AgentError> {
-        let facts = self.agent.facts(&[])?;
-        let named = facts.current.map(|current| current.name);
-        let name = named.or_else(|| shipped_name(&self.agent.settings.director, commit));
+    fn manifest(&self, image: &Firmware, counter: u64) -> Result<Vec<u8>, AgentError> {
         let serial = self.identity.record.serial.clone();
         let sign = |message: &[u8]| self.identity.key.sign(message);
         let own = EcuReport {
             serial: &serial,
-            filepath: name.as_deref().unwrap_or(UNKNOWN),
-            length: 0,
-            sha256: commit,
+            filepath: &image.name,
+            length: image.length,
+            sha256: &image.sha256,
             counter,
             attacks: self.state.attack.as_deref().unwrap_or_default(),
         };
         let own = ecu_manifest(&own, &sign)?;
         let mut ecus = vec![(serial.clone(), own)];
-        for secondary in &self.secondaries {
+        for secondary in self.secondaries() {
             ecus.push((secondary.serial.clone(), secondary.manifest(counter)?));
         }
         let result = self.state.result.as_ref().map(installation);
@@ -127,7 +123,7 @@ fn packages(list: &str) -> Value {
 }
 
 /// What the factory says that a commit is: `{"<commit>": "<name>"}`, or `{"<name>": {"hashes": {"sha256": "<commit>"}}}`.
-fn shipped_name(settings: &DirectorSettings, commit: &str) -> Option<String> {
+pub fn shipped_name(settings: &DirectorSettings, commit: &str) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Shipped {

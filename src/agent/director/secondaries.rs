@@ -11,13 +11,13 @@ use crate::config::{KeyType, Settings, VirtualSecondary, secondaries};
 use crate::device::{EcuKey, check_names};
 use crate::payload::file;
 use crate::store::{Seen, StoreError, atomic};
-use crate::tuf::{Hashes, from_hex, to_hex};
-use crate::uptane::{EcuReport, FileUpdate, Installed, ecu_manifest};
+use crate::tuf::{Hashes, TargetInfo, from_hex, to_hex};
+use crate::uptane::{EcuReport, Installed, ecu_manifest};
 
 /// What servers are told of an ECU without a file.
 const NO_IMAGE: &str = "noimage";
 /// SHA-256 of nothing.
-const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// Longest name of a Target that is read from a file.
 const MOST_NAME: usize = 4096;
 
@@ -115,7 +115,7 @@ impl Secondary {
         Secondary::of(config, key)
     }
 
-    fn of(config: VirtualSecondary, key: EcuKey) -> Result<Secondary, AgentError> {
+    pub fn of(config: VirtualSecondary, key: EcuKey) -> Result<Secondary, AgentError> {
         let serial = config.serial.clone().unwrap_or_else(|| key.id());
         check_names(("ecu_serial", &serial), ("ecu_hardware_id", &config.hardware_id))?;
         let hardware_id = config.hardware_id.clone();
@@ -162,10 +162,9 @@ impl Secondary {
     }
 
     /// The content first: with the new name on the old content, a cut between would say what is not true.
-    pub fn put(&self, from: &Path, update: &FileUpdate) -> Result<(), AgentError> {
-        let target = &update.assigned.target.name;
-        file::place(from, &update.info, &self.config.firmware)
-            .map_err(|error| UptaneError::Download { target: target.clone(), error })?;
+    pub fn put(&self, from: &Path, info: &TargetInfo, target: &str) -> Result<(), AgentError> {
+        file::place(from, info, &self.config.firmware)
+            .map_err(|error| UptaneError::Download { target: target.to_string(), error })?;
         self.put_name(target)
     }
 

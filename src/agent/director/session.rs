@@ -1,6 +1,7 @@
 //! One run under the lock: who this device is, what is on disk, and the connection.
 
 use super::super::{Agent, AgentError, Outcome, Working};
+use super::primary;
 use super::secondaries::{self, Secondary};
 use crate::device::{self, Identity};
 use crate::gateway::Http;
@@ -12,7 +13,8 @@ pub struct Session<'a> {
     pub agent: &'a Agent,
     pub working: Working<'a>,
     pub identity: Identity,
-    pub secondaries: Vec<Secondary>,
+    /// ECUs that are files: the Secondaries, and behind them the Primary where it is one.
+    pub file_ecus: Vec<Secondary>,
     pub state: DirectorState,
 }
 
@@ -22,16 +24,11 @@ impl<'a> Session<'a> {
         let working = agent.locked(name)?;
         let settings = &agent.settings;
         let configured = secondaries::configured(settings)?;
-        let others = secondaries::open(configured)?;
+        let mut file_ecus = secondaries::open(configured)?;
         let identity = device::identity(settings)?;
-        secondaries::check_serials(settings, &identity.record.serial, &others)?;
-        Ok(Session {
-            secondaries: others,
-            identity,
-            state: DirectorState::load(&settings.state)?,
-            working,
-            agent,
-        })
+        secondaries::check_serials(settings, &identity.record.serial, &file_ecus)?;
+        file_ecus.extend(primary::as_file(settings, &identity.record)?);
+        Ok(Session { file_ecus, identity, state: DirectorState::load(&settings.state)?, working, agent })
     }
 
     /// The connection; certificates are read when it is first needed, since installing needs none.
@@ -45,7 +42,10 @@ impl<'a> Session<'a> {
     /// remembered, and a power cut between the two changes nothing.
     pub fn settle(&mut self) -> Result<Option<TargetRecord>, AgentError> {
         self.settle_files()?;
-        let awaiting = self.settle_primary()?;
+        let awaiting = match self.file_primary() {
+            Some(_) => self.settle_file_primary()?,
+            None => self.settle_primary()?,
+        };
         self.conclude_and_save()?;
         Ok(awaiting)
     }
@@ -113,8 +113,10 @@ impl<'a> Session<'a> {
 
     /// Makes the result of what no ECU is on its way to any more.
     pub fn conclude(&mut self) {
-        let waiting = self.state.installing.as_ref().and_then(|a| a.correlation_id.clone());
-        let done = |ecu: &&EcuResult| Some(&ecu.correlation_id) != waiting.as_ref();
+        let files = self.state.files.values().filter_map(|file| file.installing.as_ref());
+        let begun = self.state.installing.iter().chain(files);
+        let waiting: Vec<String> = begun.filter_map(|a| a.correlation_id.clone()).collect();
+        let done = |ecu: &&EcuResult| !waiting.contains(&ecu.correlation_id);
         while let Some(id) = self.state.ecu_results.iter().find(done).map(|e| e.correlation_id.clone()) {
             self.state.conclude(&id);
         }
