@@ -107,9 +107,11 @@ impl Session<'_> {
         self.agent.settings.director.file_needs_reboot && self.file_primary() == Some(index)
     }
 
-    /// Whether something does, and that reboot has not happened.
+    /// Whether something does, and that reboot has not happened. The mark names the boot that it was made in: one that is
+    /// not on a tmpfs would be awaited for ever, by a daemon that may reboot by itself.
     pub fn awaits_reboot(&self, index: usize) -> bool {
-        self.needs_reboot(index) && self.agent.settings.reboot_sentinel.exists()
+        let mark = std::fs::read(&self.agent.settings.reboot_sentinel);
+        self.needs_reboot(index) && mark.is_ok_and(|boot| boot == this_boot())
     }
 
     /// What the Primary that is a file waits with.
@@ -129,9 +131,14 @@ impl Session<'_> {
 
     /// Its file stays where it is until then. The mark comes first: a note without it would read as a reboot.
     pub fn leave_to_reboot(&mut self, index: usize, assigned: Assigned) -> Result<(), AgentError> {
-        atomic::write(&self.agent.settings.reboot_sentinel, b"")?;
+        atomic::write(&self.agent.settings.reboot_sentinel, &this_boot())?;
         self.file_event(index, Kind::EcuInstallationApplied, &assigned, None, "");
         self.file_of(index).installing = Some(assigned);
         self.save()
     }
+}
+
+/// The kernel's id of this boot; empty where it gives none, and then the mark alone counts.
+fn this_boot() -> Vec<u8> {
+    std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
