@@ -75,8 +75,12 @@ fn what_layers_take_on_a_disk_is_believed() {
     let layer = shop.layer(&pinned);
     let huge = shop.publish_measured("web", &compose(&pinned), Some((&layer, u64::MAX)));
     shop.target(1, 2, &[("web", &huge)]);
+    shop.world.fragment("70-room", "[pacman]\nstorage_watermark = 90\n");
     shop.world.ota(&["check"]).expect(17);
-    shop.world.ota(&["download"]).expect(60).says(&format!("{} bytes are needed", u64::MAX));
+    let nothing = shop.world.snapshot("sota/rust-ota");
+    let run = shop.world.ota(&["download"]).expect(60);
+    run.says(&format!("{} bytes are needed", u64::MAX)).says("pacman.storage_watermark is 90 percent");
+    assert_eq!(shop.world.snapshot("sota/rust-ota"), nothing);
 
     let small = shop.publish_measured("web", &compose(&pinned), Some((&layer, 8192)));
     shop.target(1, 3, &[("web", &small)]);
@@ -89,17 +93,13 @@ fn what_layers_take_on_a_disk_is_believed() {
 }
 
 #[test]
-fn a_missing_image_a_refused_file_and_no_room() {
+fn a_missing_image_and_a_refused_file() {
     let Some(shop) = Shop::new("apps-refused") else { return };
     let pinned = shop.image("f/web:1", "one", 1000);
     let uri = shop.publish("web", &compose(&pinned));
     shop.target(1, 2, &[("web", &uri)]);
     shop.world.ota(&["check"]).expect(17);
     let nothing = shop.world.snapshot("sota/rust-ota");
-
-    shop.world.fragment("70-room", "[pacman]\nstorage_watermark = 20\n");
-    shop.world.ota(&["download"]).expect(60).says("pacman.storage_watermark is 20 percent");
-    shop.world.fragment("70-room", "");
 
     let blob = shop.blob(&shop.layer(&pinned));
     let hidden = blob.with_extension("hidden");

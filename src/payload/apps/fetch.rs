@@ -283,3 +283,23 @@ fn device(path: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     File::open(path).and_then(|f| f.metadata()).ok().map(|m| m.dev())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::usable;
+
+    #[test]
+    fn room_is_up_to_the_watermark_and_what_is_free() {
+        for (used, free, watermark, expected) in [
+            (100, 900, 80, 700),
+            // Blocks that are kept for root are not free.
+            (100, 50, 80, 50),
+            (800, 200, 80, 0),
+            (950, 50, 80, 0),
+            (200, 800, 20, 0),
+            (199, 801, 20, 1),
+        ] {
+            assert_eq!(usable(1000, used, free, watermark), expected, "{used} {free} {watermark}");
+        }
+    }
+}
