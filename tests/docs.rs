@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each program by the name that it is called by, and the file that it is.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("rust-ota", env!("CARGO_BIN_EXE_rust-ota")),
     ("aktualizr", env!("CARGO_BIN_EXE_rust-ota")),
     ("aktualizr-lite", env!("CARGO_BIN_EXE_rust-ota")),
     ("aktualizr-info", env!("CARGO_BIN_EXE_rust-ota")),
+    ("aktualizr-get", env!("CARGO_BIN_EXE_rust-ota")),
     ("ota-repo", env!("CARGO_BIN_EXE_ota-repo")),
 ];
 

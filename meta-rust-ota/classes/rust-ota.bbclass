@@ -15,6 +15,7 @@ def rust_ota_provider(d, recipe):
 PREFERRED_RPROVIDER_aktualizr = "${@rust_ota_provider(d, 'rust-ota')}"
 PREFERRED_RPROVIDER_aktualizr-lite = "${@rust_ota_provider(d, 'rust-ota')}"
 PREFERRED_RPROVIDER_aktualizr-info = "${@rust_ota_provider(d, 'rust-ota')}"
+PREFERRED_RPROVIDER_aktualizr-get = "${@rust_ota_provider(d, 'rust-ota')}"
 PREFERRED_RPROVIDER_aktualizr-resource-control = "${@rust_ota_provider(d, 'rust-ota')}"
 PREFERRED_RPROVIDER_aktualizr-hwid = "${@rust_ota_provider(d, 'rust-ota-config')}"
 PREFERRED_RPROVIDER_aktualizr-shared-prov = "${@rust_ota_provider(d, 'rust-ota-config')}"

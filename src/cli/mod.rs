@@ -6,6 +6,7 @@ mod config;
 mod directed;
 pub mod exit;
 mod explain;
+mod get;
 mod info;
 mod lines;
 mod lite;
@@ -30,6 +31,9 @@ pub fn main(argv: &[String]) -> u8 {
     }
     if argv.first().is_some_and(|path| Path::new(path).ends_with("aktualizr-info")) {
         return info::main(argv);
+    }
+    if argv.first().is_some_and(|path| Path::new(path).ends_with("aktualizr-get")) {
+        return get::main(argv);
     }
     if let Some(args) = uptane::called(argv) {
         return uptane::main(&args);

@@ -32,7 +32,7 @@ pub fn device(name: &str) -> World {
         ),
     );
     fs::write(world.dir.join("package.manifest"), "busybox 1.36.1-r0\nglibc 2.39\n").unwrap();
-    for name in ["aktualizr", "aktualizr-info"] {
+    for name in ["aktualizr", "aktualizr-info", "aktualizr-get"] {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rust-ota"), world.path(name)).unwrap();
     }
     world

@@ -57,12 +57,13 @@ do_install:append() {
     ln -s rust-ota ${D}${bindir}/aktualizr
     ln -s rust-ota ${D}${bindir}/aktualizr-lite
     ln -s rust-ota ${D}${bindir}/aktualizr-info
+    ln -s rust-ota ${D}${bindir}/aktualizr-get
     # The unit's Alias= lines work once it is enabled; who starts a disabled one by its old name needs these.
     ln -s rust-ota.service ${D}${systemd_system_unitdir}/aktualizr.service
     ln -s rust-ota.service ${D}${systemd_system_unitdir}/aktualizr-lite.service
 }
 
-PACKAGE_BEFORE_PN = "${PN}-boot-confirm ${PN}-timer ${PN}-resource-control ${PN}-aktualizr ${PN}-aktualizr-lite ${PN}-aktualizr-info"
+PACKAGE_BEFORE_PN = "${PN}-boot-confirm ${PN}-timer ${PN}-resource-control ${PN}-aktualizr ${PN}-aktualizr-lite ${PN}-aktualizr-info ${PN}-aktualizr-get"
 
 # --- The service. Whether it is enabled is the user's to say, in any of the spellings that users have in local.conf:
 #     SYSTEMD_AUTO_ENABLE:rust-ota, :pn-rust-ota, :aktualizr, :aktualizr-lite, and the dead SYSTEMD_AUTO_ENABLE_aktualizr.
@@ -111,9 +112,12 @@ SUMMARY:${PN}-aktualizr-lite = "OTA client: under the name and command line of a
 FILES:${PN}-aktualizr-lite = "${bindir}/aktualizr-lite ${systemd_system_unitdir}/aktualizr-lite.service"
 SUMMARY:${PN}-aktualizr-info = "OTA client: under the name and command line of aktualizr-info"
 FILES:${PN}-aktualizr-info = "${bindir}/aktualizr-info"
+SUMMARY:${PN}-aktualizr-get = "OTA client: under the name and command line of aktualizr-get"
+FILES:${PN}-aktualizr-get = "${bindir}/aktualizr-get"
 RDEPENDS:${PN}-aktualizr = "${PN}"
 RDEPENDS:${PN}-aktualizr-lite = "${PN}"
 RDEPENDS:${PN}-aktualizr-info = "${PN}"
+RDEPENDS:${PN}-aktualizr-get = "${PN}"
 
 # Class rust-ota makes these names ours, so that images which list them need no change. Without it nothing changes, and the
 # real aktualizr cannot be installed beside us: two clients on one state folder and one sysroot.
@@ -121,6 +125,7 @@ RUST_OTA_STANDS_IN ?= "0"
 RPROVIDES:${PN}-aktualizr = "${@rust_ota_stands_in(d, 'aktualizr')}"
 RPROVIDES:${PN}-aktualizr-lite = "${@rust_ota_stands_in(d, 'aktualizr-lite')}"
 RPROVIDES:${PN}-aktualizr-info = "${@rust_ota_stands_in(d, 'aktualizr-info')}"
+RPROVIDES:${PN}-aktualizr-get = "${@rust_ota_stands_in(d, 'aktualizr-get')}"
 RPROVIDES:${PN}-resource-control = "${@rust_ota_stands_in(d, 'aktualizr-resource-control')}"
 RCONFLICTS:${PN} = "${@'' if rust_ota_stands_in(d, 'aktualizr') else 'aktualizr aktualizr-lite'}"
 
