@@ -53,7 +53,7 @@ use bundle::Bundle;
 use callback::Callback;
 use content::Content;
 use link::Link;
-use memory::Memory;
+pub(crate) use memory::Memory;
 use refresh::Fetch;
 
 /// This release is from then: no clock that shows less is right.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::{argv, exit, start_logging};
-use crate::config::{Settings, load};
-use crate::gateway::{ClientIdentity, Http, HttpSettings};
+use crate::agent::Memory;
+use crate::config::load;
 
 const NAME: &str = "aktualizr-get";
 
@@ -72,7 +72,8 @@ fn get(args: &Get) -> Result<(), String> {
     let url = args.url.as_deref().ok_or("nothing to get: name it with --url")?;
     let headers = args.header.iter().map(|text| header(text)).collect::<Result<_, _>>()?;
     let (_, settings) = load(&args.config).map_err(|e| e.to_string())?;
-    let mut stream = connection(&settings, headers)?.open(url, 0).map_err(|e| e.to_string())?;
+    let http = Memory::default().http(&settings).map_err(|e| e.to_string())?.with_headers(headers);
+    let mut stream = http.open(url, 0).map_err(|e| e.to_string())?;
     if stream.status != 200 {
         return Err(format!("{url}: the server answered {}, and not 200", stream.status));
     }
@@ -84,10 +85,4 @@ fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) =
         text.split_once(':').ok_or_else(|| format!("--header '{text}' is not NAME: VALUE"))?;
     Ok((name.trim().to_string(), value.trim().to_string()))
-}
-
-fn connection(settings: &Settings, headers: Vec<(String, String)>) -> Result<Http, String> {
-    let client = settings.identity().map(|(certificate, key)| ClientIdentity { certificate, key });
-    let http = HttpSettings { ca: settings.authorities(), client, headers, ..HttpSettings::default() };
-    Http::new(&http).map_err(|e| e.to_string())
 }

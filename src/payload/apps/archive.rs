@@ -242,7 +242,7 @@ fn entry(header: &[u8; BLOCK], kind: u8, size: u64, long: Long) -> io::Result<En
     let path = relative(&name).ok_or_else(|| bad(format!("has an entry {name:?} that leads outside")))?;
     let to = long.link.unwrap_or_else(|| text(&header[157..257]));
     if name.contains('\0') || to.contains('\0') {
-        return Err(bad(format!("has an entry {name:?} with a name that no file can have")));
+        return Err(bad(format!("has an entry {name:?} with a zero byte in its name or in where it leads")));
     }
     let kind = match kind {
         b'0' | 0 => Kind::File(size),
