@@ -275,6 +275,21 @@ fn a_kill_at_any_point_ends_in_the_same_state() {
     assert!(version > 12, "{version} points");
 }
 
+/// Its installation was cut, and then it was taken out of the configuration: what the others came to is told all the same.
+#[test]
+fn a_secondary_that_is_gone_holds_nothing_back() {
+    let world = with_sensor("ak-sec-gone");
+    aktualizr(&world, &["check"]).expect(0);
+    let serial = serials(&world)[0].clone();
+    let target = json!({"name": "sensor-1", "version": 1, "commit": "a".repeat(64)});
+    let assigned = json!({"target": target, "assignment": "c-1", "correlation_id": "c-1"});
+    edit_state(&world, "director.json", |state| state["files"]["gone"] = json!({"installing": assigned}));
+    publish(&world, 1, b"one");
+    give(&world, 1, &serial, "c-1");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(results(&world).len(), 1);
+}
+
 /// What was downloaded and withdrawn is gone in the end, and what was there before stays.
 #[test]
 fn a_kill_after_a_file_was_withdrawn() {

@@ -113,7 +113,10 @@ impl<'a> Session<'a> {
 
     /// Makes the result of what no ECU is on its way to any more.
     pub fn conclude(&mut self) {
-        let files = self.state.files.values().filter_map(|file| file.installing.as_ref());
+        // An ECU that is not here any more ends nothing; nobody waits for it.
+        let here = |serial: &str| self.file_ecus.iter().any(|ecu| ecu.serial == serial);
+        let files = self.state.files.iter().filter(|(serial, _)| here(serial));
+        let files = files.filter_map(|(_, file)| file.installing.as_ref());
         let begun = self.state.installing.iter().chain(files);
         let waiting: Vec<String> = begun.filter_map(|a| a.correlation_id.clone()).collect();
         let done = |ecu: &&EcuResult| !waiting.contains(&ecu.correlation_id);
