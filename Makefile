@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help install-deps check fmt clippy deny scripts test static size qemu bench fuzz docs ci
+.PHONY: help install-deps check fmt clippy advisories deny scripts test static size qemu bench fuzz docs ci
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,6 +22,9 @@ clippy:
 
 scripts: ## lint the shell and Python scripts
 	scripts/lint-scripts
+
+advisories: ## RustSec's advisories of all crates (needs the network, or RUST_OTA_ADVISORIES=CLONE)
+	scripts/advisories
 
 deny: ## licences, banned crates, sources (builds cargo-deny once where there is none)
 	scripts/cargo-deny

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ostree_common::http::{HttpServer, certificate, delaying_proxy};
 use ostree_common::{Device, Server, noise, run, text};
-use rust_ota::gateway::{Http, HttpSettings};
+use rust_ota::gateway::{Http, HttpSettings, PlainHttp};
 use rust_ota::payload::ostree::{Booted, HttpSource, OstreeSettings, PullOptions, Sysroot, pull};
 
 fn main() {
@@ -132,7 +132,7 @@ fn pull_as_process(root: &Path, url: &str, ca: &str, commit: &str) {
     let options = PullOptions { jobs: setting("JOBS", defaults.jobs), ..defaults };
     let settings = HttpSettings {
         ca: Some(PathBuf::from(ca)),
-        plain_http: true,
+        plain_http: PlainHttp::Any,
         idle_connections: options.jobs,
         ..HttpSettings::default()
     };

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod device;
 pub mod gateway;
 pub mod payload;
+pub mod sqlite;
 pub mod store;
 pub mod tuf;
 pub mod uptane;

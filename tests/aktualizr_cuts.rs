@@ -201,7 +201,7 @@ fn each_cut_after_a_rollback(name: &str, mode: &str, roll_back: impl Fn(&World))
     through_all(&world, &[mode], still_running, |world, stage| {
         again(world, "check");
         again(world, "once");
-        ended_back(world, &old, &[("c-2", "INSTALL_FAILED")], stage);
+        ended_back(world, &old, &[("c-2", "test-board:INSTALL_FAILED")], stage);
         let bad = read(world, "installed.json")["known_bad"][0].clone();
         assert_eq!((&bad["target"]["name"], &bad["count"]), (&"test-board-2".into(), &1.into()), "{stage}");
     });

@@ -238,3 +238,96 @@ fn the_key_is_private_and_never_sent() {
         }
     }
 }
+
+#[test]
+fn explain_speaks_of_the_assignment() {
+    let world = device("ak-explain");
+    world.ota(&["explain"]).expect(1).says("The Director has not been asked yet");
+    release(&world, 2);
+    world.ota(&["check"]).expect(0);
+    let run = world.ota(&["explain"]).expect(0).says("The Director assigns nothing to this device; ");
+    assert!(!run.stdout.contains("test-board-2"), "{}", run.stdout);
+    world.ota(&["explain", "2"]).expect(0).says("2 is not assigned to this device; ");
+    assign(&world, 2, "c-2");
+    world.ota(&["check"]).expect(16);
+    let state = world.snapshot("sota");
+    world.ota(&["explain"]).expect(0).says("test-board-2 is assigned, and the next update takes it");
+    assert_eq!(world.snapshot("sota"), state, "looking changes nothing");
+    world.fragment("90-off", "[pacman]\nostree_server = https://127.0.0.1:1/treehub\n");
+    for _ in 0..2 {
+        world.ota(&["update"]).expect(50);
+    }
+    world
+        .ota(&["explain"])
+        .expect(50)
+        .says("test-board-2 is assigned, but its download fails: ")
+        .says("failed 2 times");
+    assert_eq!(world.ota(&["status", "--json"]).expect(0).json()["last"]["stage"], "download");
+    world.fragment("90-off", "[uptane]\ndirector_server = https://127.0.0.1:1/director\n");
+    world.ota(&["check"]).expect(13);
+    world.ota(&["explain"]).expect(13).says("The check for updates fails: ").says("test-board-2 is assigned");
+}
+
+/// By correlation id and code.
+fn told(world: &World) -> Vec<(String, String)> {
+    let text = |v: &serde_json::Value| v.as_str().unwrap().to_string();
+    results(world).iter().map(|r| (text(&r["correlation_id"]), text(&r["result"]["code"]))).collect()
+}
+
+fn pair(id: &str, code: &str) -> (String, String) {
+    (id.to_string(), code.to_string())
+}
+
+#[test]
+fn an_assignment_of_what_runs_already_is_fulfilled() {
+    let world = device("ak-runs-already");
+    aktualizr(&world, &["check"]).expect(0);
+    assign(&world, 1, "c-same");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(told(&world), [pair("c-same", "OK")]);
+    assert_eq!(last_word(&world)["installed_image"]["filepath"], "test-board-1", "not unknown");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(0);
+    assert_eq!(told(&world).len(), 1, "said once");
+    assign(&world, 1, "c-again");
+    aktualizr(&world, &["check", "--exit-codes"]).expect(0);
+    assert_eq!(told(&world), [pair("c-same", "OK"), pair("c-again", "OK")]);
+}
+
+#[test]
+fn an_odd_answer_of_one_repository_is_no_verdict_over_the_assignment() {
+    let world = device("ak-odd-answers");
+    aktualizr(&world, &["check"]).expect(0);
+    let stale = fs::read(world.dir.join("ota/repo/snapshot.json")).unwrap();
+    release(&world, 2);
+    assign(&world, 2, "c-2");
+    // A portal's page, and a repository that is half published.
+    for (name, bad) in [("timestamp.json", b"<html>Please log in</html>".to_vec()), ("snapshot.json", stale)]
+    {
+        let path = world.dir.join("ota/repo").join(name);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, bad).unwrap();
+        let code = aktualizr(&world, &["once", "--exit-codes"]).code;
+        assert!([11, 13].contains(&code), "{name}: {code}");
+        assert_eq!(told(&world), [], "{name}");
+        fs::write(&path, good).unwrap();
+    }
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    world.reboot_into(0);
+    aktualizr(&world, &["check"]).expect(0);
+    assert_eq!(told(&world), [pair("c-2", "OK")]);
+}
+
+#[test]
+fn a_result_without_a_correlation_id_goes_out_and_finalize_hands_it_over() {
+    let world = device("ak-no-id");
+    aktualizr(&world, &["check"]).expect(0);
+    release(&world, 2);
+    assign(&world, 2, "");
+    aktualizr(&world, &["once", "--exit-codes"]).expect(100);
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
+    assert_eq!(told(&world), [pair("", "OK")]);
+    assert_eq!(events(&world).last().unwrap(), "EcuInstallationCompleted");
+    aktualizr(&world, &["once"]).expect(0);
+    assert_eq!(told(&world).len(), 1);
+}

@@ -45,9 +45,10 @@ fn before_and_after_a_device_is_known() {
         .says("Root CA certificate:\n-----BEGIN")
         .says("Client private key:\n");
     for old in ["--director-target", "--director-targets"] {
-        info(&world, &[old]).expect(0).says("director targets.json content:\n{").says("Device ID: device-1");
+        let run = info(&world, &[old]).expect(0);
+        assert!(run.json()["signed"].is_object(), "as jq reads it");
     }
-    info(&world, &["--director-root", "--root-version=1"]).expect(0).says("director root.json content:");
+    assert!(info(&world, &["--director-root", "--root-version=1"]).expect(0).json()["signed"].is_object());
     info(&world, &["--director-root", "--root-version", "7"]).expect(1).says("Metadata is not available");
     info(&world, &["--nonsense"]).expect(1).says("aktualizr-info command line options");
 }
@@ -61,10 +62,8 @@ fn looking_confirms_no_boot() {
     aktualizr(&world, &["once", "--exit-codes"]).expect(100);
     world.reboot_into(0);
     let state = world.snapshot("sota");
-    info(&world, &["--images-targets"])
-        .expect(0)
-        .says("image targets.json content:")
-        .says(&format!("Pending Primary ECU version: {commit}"));
+    info(&world, &["--images-targets", "--image-root"]).expect(0).says("image targets.json content:");
+    info(&world, &[]).expect(0).says(&format!("Pending Primary ECU version: {commit}"));
     assert_eq!(world.boot_variable("upgrade_available"), "1");
     assert_eq!(world.snapshot("sota"), state);
 }

@@ -89,7 +89,7 @@ fn once_and_a_rollback_that_is_reported() {
     assert_eq!(all.len(), 1);
     assert_eq!(
         (all[0]["result"]["code"].as_str(), all[0]["correlation_id"].as_str()),
-        (Some("INSTALL_FAILED"), Some("c-2"))
+        (Some("test-board:INSTALL_FAILED"), Some("c-2"))
     );
     assert_eq!(last_word(&world)["installed_image"]["fileinfo"]["hashes"]["sha256"], old.as_str());
     assert_eq!(world.deployments().len(), 1, "put in order");

@@ -110,7 +110,7 @@ fn what_is_wrong_is_not_installed() {
     assign(&world, 3, "c-3");
     aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("takes files only");
     aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
-    assert_eq!(codes(&world)[1..], [pair("c-3", "INSTALL_FAILED")]);
+    assert_eq!(codes(&world)[1..], [pair("c-3", "test-board:INSTALL_FAILED")]);
     assert_eq!(reported(&world), "unknown");
 }
 

@@ -374,7 +374,7 @@ fn an_ostree_commit_for_a_secondary_and_a_file_for_the_primary() {
     give(&world, 1, &serial, "c-1");
     aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("takes files only");
     assert_eq!(results(&world)[0]["items"][0]["ecu"], serial.as_str());
-    assert_eq!(results(&world)[0]["result"]["code"], "INSTALL_FAILED");
+    assert_eq!(results(&world)[0]["result"]["code"], "sensor:INSTALL_FAILED");
     aktualizr(&world, &["once", "--exit-codes"]).expect(0).says("failed here");
     assert_eq!(results(&world).len(), 1, "told once");
 
@@ -382,7 +382,7 @@ fn an_ostree_commit_for_a_secondary_and_a_file_for_the_primary() {
     publish_for(&world, "test-board", 9, b"no system");
     assign(&world, 9, "c-2");
     aktualizr(&world, &["once", "--exit-codes"]).expect(1).says("not an OSTree commit");
-    assert_eq!(results(&world)[1]["result"]["code"], "INSTALL_FAILED");
+    assert_eq!(results(&world)[1]["result"]["code"], "test-board:INSTALL_FAILED");
     assert!(!world.requests().iter().any(|p| p.contains("/targets/")), "nothing was fetched");
 }
 

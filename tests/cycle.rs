@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
 use common::World;
@@ -38,6 +39,34 @@ fn a_device_updates_itself_and_confirms() {
     world.fsck();
 }
 
+/// What a person did to /etc is no reason to fail for ever without a word.
+#[test]
+fn a_file_against_a_folder_in_etc_is_told_until_it_is_moved_away() {
+    let world = World::new("etc");
+    let folder = Path::new(&world.path("sysroot/ostree/deploy/test/deploy"))
+        .join(format!("{}.0", world.deployments()[0]));
+    fs::write(folder.join("etc/app"), "a note\n").unwrap();
+    world.run("mkfifo", &[folder.join("etc/pipe").to_str().unwrap()]);
+    world.commit(2, &[("usr/etc/app/shipped.conf", b"1")]);
+    world.publish(2, "main");
+    for command in [&["update"][..], &["status"], &["explain"], &["status", "--json"]] {
+        let code = i32::from(!command.contains(&"status"));
+        world
+            .ota(command)
+            .expect(code)
+            .says("/etc/app: it is a file or link of this device, and a folder")
+            .says("Move it away");
+    }
+    let asked = world.requests();
+    assert!(asked.iter().all(|path| !path.ends_with(".filez")), "no file was asked for: {asked:?}");
+    fs::rename(folder.join("etc/app"), folder.join("etc/app.old")).unwrap();
+    world
+        .ota(&["update"])
+        .expect(100)
+        .says("/etc/pipe: no file, folder or link, so the new system does not get it");
+    world.fsck();
+}
+
 #[test]
 fn a_bad_target_is_rolled_back_remembered_and_not_tried_again() {
     let world = World::new("rolled-back");
@@ -65,6 +94,35 @@ fn a_bad_target_is_rolled_back_remembered_and_not_tried_again() {
 
     world.ota(&["clear-failed"]).expect(0).says("1 known-bad Target cleared");
     assert_eq!(world.ota(&["status", "--json"]).json()["known_bad"], serde_json::json!([]));
+}
+
+/// A power cut after the deployment emptied a file of it, so it did not come up: not the Target's fault. Once.
+#[test]
+fn a_target_that_was_damaged_on_the_device_is_not_bad() {
+    let world = World::new("damaged-then-rolled-back");
+    let second = world.release(2);
+    let shared = |world: &World| {
+        let data = world.path(&format!("sysroot/ostree/deploy/test/deploy/{second}.0/usr/share/data"));
+        fs::File::options().write(true).open(data).unwrap().set_len(0).unwrap();
+    };
+    world.ota(&["update"]).expect(100);
+    shared(&world);
+    world.roll_back();
+    world.ota(&["finalize"]).expect(110).says("objects of it were damaged on this device");
+    world.reboot_into(0);
+    let status = world.ota(&["status", "--json"]).expect(0).json();
+    assert_eq!(
+        (&status["known_bad"], &status["last"]["outcome"]),
+        (&serde_json::json!([]), &"damaged".into())
+    );
+    world.ota(&["update"]).expect(100);
+    world.fsck();
+    // A medium that does so each time must not lead in circles.
+    shared(&world);
+    world.roll_back();
+    world.ota(&["finalize"]).expect(110);
+    let status = world.ota(&["status", "--json"]).json();
+    assert_eq!(status["known_bad"][0]["target"]["name"], "test-board-2");
 }
 
 #[test]
@@ -307,4 +365,45 @@ fn the_daemon_updates_and_ends_cleanly_when_told_to() {
     assert!(daemon.wait().unwrap().success(), "SIGTERM ends the wait of an hour at once, with 0");
     world.reboot_into(0);
     world.ota(&["finalize"]).expect(0);
+}
+
+#[test]
+fn what_happened_last_is_one_record() {
+    let world = World::new("last");
+    world.ota(&["check"]).expect(0);
+    let last = || world.ota(&["status", "--json"]).expect(0).json()["last"].clone();
+    assert_eq!((last()["outcome"].as_str(), last()["code"].as_u64()), (Some("up-to-date"), Some(0)));
+    world.fragment("90-off", "[uptane]\nrepo_server = https://127.0.0.1:1/repo\n");
+    for _ in 0..3 {
+        world.ota(&["check"]).expect(13);
+    }
+    assert_eq!((last()["failures"].as_u64(), last()["stage"].as_str()), (Some(3), Some("check")));
+    let explained =
+        world.ota(&["explain"]).expect(13).says("The check for updates fails: ").says("failed 3 times");
+    assert!(!explained.stdout.contains("Up to date"), "{}", explained.stdout);
+    assert_eq!(world.ota(&["explain", "--json"]).expect(13).json()["last"]["failures"], 3);
+    world
+        .ota(&["status"])
+        .expect(0)
+        .says("Last run:     check: error, exit code 13, failed 3 times in a row");
+    world.fragment("90-off", "");
+    world.ota(&["check"]).expect(0);
+    assert_eq!(last()["failures"], 0);
+    world.ota(&["explain"]).expect(0).says("Up to date: ");
+}
+
+#[test]
+fn settings_that_do_nothing_and_a_bootloader_that_is_not_told_are_warned_of() {
+    let world = World::new("warnings");
+    world.fragment("90-typo", "[pacman]\ntag = main\n[bootloader]\nrollback_mode = none\n");
+    let warning = "pacman.tag is not known and has no effect, did you mean pacman.tags?";
+    assert!(world.ota(&["check"]).expect(0).stderr.contains(warning));
+    world.ota(&["config", "show"]).expect(0).says(warning);
+    world
+        .ota(&["status"])
+        .expect(0)
+        .says("bootloader.rollback_mode is none, but the bootloader of this device counts");
+    world.fragment("90-typo", "[rust_ota]\nauto_rebot = 0\n");
+    let error = "rust_ota.auto_rebot is not known, did you mean rust_ota.auto_reboot?";
+    assert!(world.ota(&["check"]).expect(1).stderr.contains(error));
 }

@@ -71,6 +71,28 @@ fn every_test_is_there() {
     assert!(seen > 80, "only {seen} tests were found");
 }
 
+#[test]
+fn every_answer_of_explain_is_what_the_table_says() {
+    let text = fs::read_to_string(top().join("docs/explain.md")).unwrap();
+    let mut rows = BTreeSet::new();
+    for row in text.lines().filter(|line| line.starts_with("| ") && line.contains("`explain-")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let (sentence, output) = (cells[2].trim_matches('`'), cells[3].trim_matches('`'));
+        let golden = fs::read_to_string(top().join("tests/golden").join(output));
+        let golden = golden.unwrap_or_else(|e| panic!("docs/explain.md names {output}: {e}"));
+        let answer = golden.lines().next().unwrap_or_default();
+        assert!(answer.contains(sentence), "{output}: {answer:?} is not {sentence:?}");
+        rows.insert(output.to_string());
+    }
+    for entry in fs::read_dir(top().join("tests/golden")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            !name.starts_with("explain-") || rows.contains(&name),
+            "docs/explain.md has no row for {name}"
+        );
+    }
+}
+
 /// Subcommands come first, for as long as the program's help lists them; then each option must be in the help of the last.
 fn check(page: &Path, line: &str, name: &str, file: &str, words: &[&str]) {
     let mut path: Vec<&str> = Vec::new();

@@ -76,7 +76,10 @@ fn boot_firmware_is_offered_confirmed_and_in_the_way_until_then() {
         assert!(folder.contains(&second) && fs::exists(format!("{folder}/{VERSION}")).unwrap(), "{folder}");
 
         world.reboot_into(0);
+        // Without a server, so that the event waits.
+        world.fragment("92-alone", "[tls]\nserver = \"https://127.0.0.1:1\"\n");
         with_programs(&world, &["finalize"]).expect(5).says("reboot once more");
+        world.fragment("92-alone", "");
         let events = fs::read_to_string(world.path("sota/rust-ota/events.jsonl")).unwrap();
         let last: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
         assert_eq!(last["event"]["eventType"]["id"], "EcuInstallationCompleted");
@@ -176,4 +179,45 @@ fn grub_counts_in_its_own_block() {
             .unwrap()
             .contains("bootcount=0\nbootlimit=3\nrollback=0\nupgrade_available=0\n")
     );
+}
+
+#[test]
+fn an_environment_that_was_never_saved_is_not_replaced_by_defaults() {
+    let world = device("boot-unsaved");
+    lite(&world, &["check"]).expect(0);
+    world.commit(2, &[]);
+    world.publish(2, "main");
+    let env = world.path("uboot.env");
+    let whole = fs::read(&env).unwrap();
+    // With a built-in default and without; wrong bytes, and a wrong size.
+    for (size, bytes) in [("0x200", vec![0; 0x200]), ("0x200", vec![0xff; 0x200]), ("0x100", whole.clone())] {
+        fs::write(world.path("fw_env.config"), format!("{env} 0x0 {size}\n")).unwrap();
+        fs::write(&env, &bytes).unwrap();
+        for default in [false, true] {
+            unsaved_program(&world, default);
+            let before = world.requests().len();
+            with_programs(&world, &["update"]).expect(1).says("saveenv");
+            assert_eq!(fs::read(&env).unwrap(), bytes, "the board's bytes stay");
+            assert!(!world.requests()[before..].iter().any(|path| path.contains("/objects/")));
+            if !default {
+                world.ota(&["status"]).says("saveenv");
+            }
+            fs::remove_dir_all(world.path("bin")).unwrap();
+        }
+    }
+    fs::write(world.path("fw_env.config"), format!("{env} 0x0 0x200\n")).unwrap();
+    fs::write(&env, &whole).unwrap();
+    lite(&world, &["update"]).expect(100);
+}
+
+/// A `fw_printenv` that has a default built in, as U-Boot's own tools do.
+fn unsaved_program(world: &World, default: bool) {
+    fs::create_dir_all(world.path("bin")).unwrap();
+    if default {
+        let path = world.path("bin/fw_printenv");
+        let text =
+            "#!/bin/sh\necho 'Warning: Bad CRC, using default environment' >&2\necho bootcmd=default\n";
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
 }

@@ -99,3 +99,45 @@ fn time_never_goes_below_the_moment_of_the_newest_metadata() {
     lite(&world, &["list"]).expect(3);
     lite(&world, &["check"]).expect(0);
 }
+
+#[test]
+fn a_damaged_root_is_the_devices_own_trouble_and_heals() {
+    let world = device("trust-damaged");
+    world.ota_repo(&["rotate", &world.path("ota"), "timestamp", "--remove-old"]);
+    lite(&world, &["check"]).expect(0);
+    let stored = world.path("sota/rust-ota/trust/root.json");
+    let whole = fs::read(&stored).unwrap();
+    for damage in [Vec::new(), whole[..whole.len() / 2].to_vec(), vec![0; whole.len()]] {
+        fs::write(&stored, damage).unwrap();
+        lite(&world, &["check"]).expect(0).says("root.json is damaged");
+        assert_eq!(root_version(&world), 2);
+        assert!(fs::exists(format!("{stored}.damaged")).unwrap());
+    }
+    // Whoever has the server gains nothing by it: the newer root was known.
+    fs::write(&stored, "").unwrap();
+    fs::remove_file(world.path("ota/repo/2.root.json")).unwrap();
+    lite(&world, &["check"]).says("this device trusted version 2 before");
+}
+
+#[test]
+fn an_old_state_is_not_taken_behind_a_root_that_adds_a_key() {
+    for role in ["timestamp", "snapshot", "targets"] {
+        let world = device(&format!("trust-added-{role}"));
+        let repo = world.path("ota/repo");
+        let old: Vec<_> = ["timestamp.json", "1.snapshot.json", "1.targets.json"]
+            .into_iter()
+            .filter_map(|name| Some((name, fs::read(format!("{repo}/{name}")).ok()?)))
+            .collect();
+        assert!(!old.is_empty());
+        world.ota_repo(&["refresh", &world.path("ota")]);
+        lite(&world, &["check"]).expect(0);
+        let known = fs::read(world.path("sota/rust-ota/trust/timestamp.json")).unwrap();
+        world.ota_repo(&["rotate", &world.path("ota"), role]);
+        for (name, bytes) in &old {
+            fs::write(format!("{repo}/{name}"), bytes).unwrap();
+        }
+        lite(&world, &["check"]).says("an older state is served");
+        assert_eq!(fs::read(world.path("sota/rust-ota/trust/timestamp.json")).unwrap(), known, "{role}");
+        assert_eq!(root_version(&world), 2);
+    }
+}

@@ -213,3 +213,24 @@ fn a_new_sysroot_gets_its_first_deployment() {
     assert_eq!((list.len(), list[0].booted, list[0].os.as_str()), (1, true, "test"));
     assert_eq!(list[0].origin.as_deref(), Some("name-1"));
 }
+
+/// A root that starts as a composefs image alone, and a libostree that cannot make one: nothing changes, and the words say the way out.
+/// (SELinux is tested beside the code: Debian's libostree has it, and wants a whole policy.)
+#[test]
+fn a_kind_of_root_that_libostree_cannot_make_is_refused() {
+    let (server, device) = (Server::new(), Device::new());
+    let a = first_deployment(&server, &device);
+    let before = uenv(&device);
+    server.write("usr/lib/ostree/prepare-root.conf", "[composefs]\nenabled = yes\n");
+    let b = server.commit();
+    fetch(&server, &device, &b);
+    let error = device.open_booted(0).deploy(&b, "name").unwrap_err();
+    assert!(matches!(error, OstreeError::RootKind { .. }), "{error}");
+    assert!(
+        error.to_string().contains("composefs") && error.to_string().contains("RUST_OTA_BUILD"),
+        "{error}"
+    );
+    assert_eq!((device.commits(0), uenv(&device)), (vec![a], before));
+    let left = fs::read_dir(device.root().join("ostree/deploy/test/deploy")).unwrap();
+    assert!(left.flatten().all(|e| !e.file_name().to_string_lossy().starts_with(&b)), "the folder is left");
+}

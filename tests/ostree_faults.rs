@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ostree_common::http::{Answer, HttpServer, Request};
 use ostree_common::{Device, Server, noise, run, text};
-use rust_ota::gateway::{Http, HttpSettings};
+use rust_ota::gateway::{Http, HttpSettings, PlainHttp};
 use rust_ota::payload::ostree::{
     HttpSource, Limits, OstreeError, OstreeErrorClass, PullOptions, PullReport, plan, pull,
 };
@@ -24,7 +24,7 @@ fn options() -> PullOptions {
 
 fn source(url: &str) -> HttpSource {
     let settings = HttpSettings {
-        plain_http: true,
+        plain_http: PlainHttp::Any,
         idle_connections: 64,
         stall_timeout: Duration::from_secs(1),
         ..HttpSettings::default()
@@ -130,6 +130,30 @@ fn a_damaged_object_is_named_and_thrown_away() {
     recovers(&server, &device, &commit);
 }
 
+/// The size in an object's header is not part of its hash: a server can make it up.
+#[test]
+fn a_size_that_the_commit_does_not_say_is_refused() {
+    let (server, commit) = hard_server();
+    for path in ["/usr/share/many/3/3", "/usr/share/large"] {
+        let object = server.object(&commit, path);
+        let good = fs::read(&object).unwrap();
+        let size = u64::from_be_bytes(good[8..16].try_into().unwrap());
+        for wrong in [size + 1, size - 1, 0, 1 << 30, u64::MAX] {
+            let device = Device::new();
+            let mut bad = good.clone();
+            bad[8..16].copy_from_slice(&wrong.to_be_bytes());
+            fs::write(&object, &bad).unwrap();
+            let http = HttpServer::new(server.repo());
+            let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+            assert_eq!(error.class(), OstreeErrorClass::Verification, "{path}, {wrong}: {error}");
+            let said = format!("it claims {wrong} bytes, the commit says {size}");
+            assert!(error.to_string().contains(&said), "{path}, {wrong}: {error}");
+            fs::write(&object, &good).unwrap();
+            recovers(&server, &device, &commit);
+        }
+    }
+}
+
 #[test]
 fn the_content_of_another_object_is_refused() {
     let (server, commit) = hard_server();
@@ -170,6 +194,49 @@ fn wrong_metadata_is_refused_before_it_leads_anywhere() {
     let error = try_pull(&fresh, &http.url(), &commit).unwrap_err();
     assert!(matches!(error, OstreeError::Checksum { .. }), "{error}");
     recovers(&server, &device, &commit);
+}
+
+/// A cache or a proxy that damages an object now and then costs a few requests, and no update.
+#[test]
+fn a_damaged_object_is_asked_for_again() {
+    let server = Server::new();
+    server.write("usr/share/larger", noise(300 << 10, 1));
+    let commit = server.commit();
+    let large = relative(&server, &server.object(&commit, "/usr/share/larger"));
+    for kind in ["commit", "dirtree", "dirmeta", "filez", large.as_str()] {
+        for (wrong_times, works) in [(3, true), (4, false)] {
+            let device = Device::new();
+            let victim = std::sync::Mutex::new(None);
+            let (end, asked) = (kind.to_string(), AtomicUsize::new(0));
+            let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+                let mut victim = victim.lock().unwrap();
+                if request.path.ends_with(&end) && victim.is_none() {
+                    *victim = Some(request.path.clone());
+                }
+                let mine = victim.as_ref() == Some(&request.path);
+                let wrong = mine && asked.fetch_add(1, Ordering::Relaxed) < wrong_times;
+                if wrong { Answer::Bytes(b"<html>log in</html>".to_vec()) } else { Answer::File }
+            });
+            let pulled = try_pull(&device, &http.url(), &commit);
+            match pulled {
+                Ok(_) => assert!(works, "{kind}: taken after {wrong_times}"),
+                Err(error) => {
+                    assert!(!works, "{kind}: {error}");
+                    // The page is longer than a dirmeta is signed to be.
+                    let wrong = matches!(error, OstreeError::Checksum { .. } | OstreeError::Malformed { .. });
+                    assert!(wrong || matches!(error, OstreeError::TooLarge { .. }), "{error}");
+                }
+            }
+            recovers_or_is_whole(&server, &device, &commit);
+        }
+    }
+}
+
+fn recovers_or_is_whole(server: &Server, device: &Device, commit: &str) {
+    if !device.open().repo_has(commit).unwrap() {
+        recovers(server, device, commit);
+    }
+    device.fsck();
 }
 
 fn find(server: &Server, extension: &str) -> Vec<std::path::PathBuf> {
@@ -413,8 +480,8 @@ fn a_killed_pull_goes_on() {
     try_pull(&device, &honest.url(), &commit).unwrap();
     again += honest.requests().iter().filter(|r| seen.contains(&r.path)).count();
     println!("{} objects, {again} requests made again", seen.len());
-    // Only what was between the server and libostree when the process died: four fetchers, and those that wait.
-    assert!(again <= 5 * 12, "{again} requests were made again");
+    // Only what was between the server and libostree when each of five processes died.
+    assert!(again <= 5 * 21, "{again} requests were made again");
     device.fsck();
 }
 
@@ -453,6 +520,111 @@ fn a_full_volume_is_told_before_the_first_object() {
     device.fsck();
 }
 
+/// Not even what libostree itself writes has room, also for a commit that is here already.
+#[test]
+fn a_volume_without_room_for_one_more_file_is_told_as_full() {
+    let server = Server::new();
+    let commit = server.commit();
+    let (device, volume) = device_on(20);
+    let http = HttpServer::new(server.repo());
+    try_pull(&device, &http.url(), &commit).unwrap();
+    volume.remount("nr_inodes=2000");
+    let filler = device.root().join("filler");
+    fs::create_dir(&filler).unwrap();
+    let last = (0..).find_map(|i| fs::write(filler.join(i.to_string()), []).err());
+    assert_eq!(last.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert_eq!(error.class(), OstreeErrorClass::NoSpace, "{error}");
+
+    fs::remove_dir_all(&filler).unwrap();
+    try_pull(&device, &http.url(), &commit).unwrap();
+    device.fsck();
+}
+
+/// A body without end, for an object whose size was signed: what comes too much is not written.
+#[test]
+fn a_body_ends_at_its_signed_size() {
+    let (server, commit) = hard_server();
+    for path in ["/usr/share/many/3/3", "/usr/share/larger"] {
+        let device = Device::new();
+        let victim = relative(&server, &server.object(&commit, path));
+        let object = victim.clone();
+        let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+            if request.path == object { Answer::Endless } else { Answer::File }
+        });
+        let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+        let OstreeError::TooLarge { limit, .. } = error else { panic!("{error}") };
+        assert!(limit < 6 << 20, "{error}");
+        let hash = victim["objects/".len()..].replace('/', "");
+        assert!(!parts(&device).contains(&format!("rust-ota-{hash}")));
+        recovers(&server, &device, &commit);
+    }
+}
+
+/// The parts of objects that lie in the repository.
+fn parts(device: &Device) -> Vec<String> {
+    let entries = fs::read_dir(device.repo().join("tmp")).unwrap().flatten();
+    let names = entries.map(|e| e.file_name().to_str().unwrap().to_string());
+    names.filter(|name| name.starts_with("rust-ota-")).collect()
+}
+
+fn device_on(volume_of: usize) -> (Device, Volume) {
+    let device = Device::new();
+    let volume = Volume::mount(&device, volume_of);
+    run("ostree", &["admin", "init-fs", "--modern", text(&device.root())]);
+    run("ostree", &["admin", "os-init", "--sysroot", text(&device.root()), "test"]);
+    (device, volume)
+}
+
+fn free(device: &Device) -> u64 {
+    let stat = rustix::fs::statvfs(device.repo()).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
+/// The same where no size was signed: the reserve is kept, and the next run with an honest server needs no help.
+#[test]
+fn a_body_without_end_leaves_the_reserve_and_nothing_else() {
+    let server = Server::new();
+    server.write("usr/share/victim", noise(200 << 10, 4));
+    let commit = server.commit_with(&[]);
+    let victim = relative(&server, &server.object(&commit, "/usr/share/victim"));
+    for kind in ["commit", "dirtree", victim.as_str()] {
+        let (device, _volume) = device_on(60);
+        let end = kind.to_string();
+        let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+            if request.path.ends_with(&end) { Answer::Endless } else { Answer::File }
+        });
+        for _ in 0..2 {
+            let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+            let OstreeError::NoSpace { reserved, .. } = error else { panic!("{kind}: {error}") };
+            assert!(reserved > 0 && free(&device) >= reserved, "{kind}: {} of {reserved}", free(&device));
+            assert!(parts(&device).is_empty(), "{kind}");
+        }
+        recovers(&server, &device, &commit);
+    }
+}
+
+/// Parts of what is not wanted any more, and objects of another commit that was never deployed, give way.
+#[test]
+fn what_nobody_wants_gives_way() {
+    let server = Server::new();
+    server.write("usr/share/large", noise(6 << 20, 3));
+    let earlier = server.commit();
+    server.write("usr/share/large", noise(6 << 20, 4));
+    let (with_sizes, without_sizes) = (server.commit(), server.commit_with(&["--add-metadata-string=n=2"]));
+    for commit in [&with_sizes, &without_sizes] {
+        let (device, _volume) = device_on(24);
+        let http = HttpServer::new(server.repo());
+        try_pull(&device, &http.url(), &earlier).unwrap();
+        let part = device.repo().join(format!("tmp/rust-ota-{}.filez", "ab".repeat(32)));
+        fs::write(&part, noise(9 << 20, 9)).unwrap();
+        try_pull(&device, &http.url(), commit).unwrap();
+        assert!(!part.exists());
+        assert!(device.open().repo_has(commit).unwrap());
+        device.fsck();
+    }
+}
+
 /// A small file system at the device's root. Needs root, as deploying does.
 struct Volume(String);
 
@@ -465,7 +637,11 @@ impl Volume {
     }
 
     fn grow(&self, megabytes: usize) {
-        run("mount", &["-o", &format!("remount,size={megabytes}m"), &self.0]);
+        self.remount(&format!("size={megabytes}m"));
+    }
+
+    fn remount(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}"), &self.0]);
     }
 }
 

@@ -4,11 +4,16 @@
 mod ostree_common;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use ostree_common::http::{Answer, HttpServer, Request};
 use ostree_common::{Device, Server, noise, run, text};
+use rust_ota::gateway::{Http, HttpSettings, PlainHttp};
 use rust_ota::payload::ostree::{
-    Booted, FolderSource, OstreeError, OstreeSettings, Progress, PullOptions, Sysroot, plan, pull,
+    Booted, FolderSource, HttpSource, OstreeSettings, Progress, PullOptions, Sysroot, plan, pull,
 };
 
 #[test]
@@ -104,10 +109,10 @@ fn what_was_lost_is_fetched_again() {
     let lost = server.object(&commit, "/usr/share/large");
     let lost = lost.strip_prefix(server.repo()).unwrap().with_extension("file");
     fs::remove_file(device.repo().join(lost)).unwrap();
-    assert!(matches!(sysroot.verify(&commit), Err(OstreeError::NotPulled { .. })));
+    assert!(sysroot.mend(&commit).unwrap() > 0);
     let report = pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(report.objects, 1);
-    sysroot.verify(&commit).unwrap();
+    assert_eq!(sysroot.mend(&commit).unwrap(), 0);
     device.fsck();
 }
 
@@ -120,7 +125,11 @@ fn what_changed_on_the_disk_is_found() {
     let object = server.object(&commit, "/usr/etc/default.conf");
     let object = object.strip_prefix(server.repo()).unwrap().with_extension("file");
     fs::write(device.repo().join(&object), "changed").unwrap();
-    assert!(matches!(sysroot.verify(&commit), Err(OstreeError::Checksum { .. })));
+    assert_eq!(sysroot.mend(&commit).unwrap(), 1);
+    assert!(!sysroot.repo_has(&commit).unwrap());
+    assert_eq!(pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap().objects, 1);
+    assert_eq!(sysroot.mend(&commit).unwrap(), 0);
+    device.fsck();
 }
 
 /// The other half of `memory_does_not_grow_with_a_file`: runs in a process of its own, which prints its peak.
@@ -130,11 +139,81 @@ fn pull_and_print_peak() {
     let get = |name| std::env::var(name).unwrap();
     let settings = OstreeSettings { path: get("DEVICE").into(), os: None, booted: Booted::Index(0) };
     let sysroot = Sysroot::open(&settings).unwrap();
-    let source = FolderSource::new(get("SERVER"));
-    pull(&sysroot, &source, &get("COMMIT"), &PullOptions::default(), &mut |_| {}).unwrap();
+    let server = get("SERVER");
+    let commit = get("COMMIT");
+    if server.starts_with("http") {
+        // From a server that lies.
+        let settings =
+            HttpSettings { plain_http: PlainHttp::Any, idle_connections: 64, ..HttpSettings::default() };
+        let source = HttpSource::new(Http::new(&settings).unwrap(), &server);
+        pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap_err();
+    } else {
+        let source = FolderSource::new(server);
+        pull(&sysroot, &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+    }
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     println!("peak {}", peak.trim());
+}
+
+fn peak_of(device: &Device, server: &str, commit: &str) -> u64 {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "pull_and_print_peak", "--nocapture"])
+        .env("DEVICE", device.root())
+        .env("SERVER", server)
+        .env("COMMIT", commit)
+        .output()
+        .unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let peak = output.lines().find_map(|l| l.split_once("peak ")).expect("a peak").1;
+    peak.split(' ').next().unwrap().parse::<u64>().unwrap()
+}
+
+/// Metadata of unknown length that never ends, for as many threads as ask.
+#[test]
+fn memory_does_not_grow_with_what_a_server_sends() {
+    let server = Server::new();
+    for i in 0..200 {
+        server.write(&format!("usr/share/{i}/file"), format!("{i}"));
+    }
+    let commit = server.commit_with(&[]);
+    for kind in ["commit", "dirtree"] {
+        let device = Device::new();
+        let answered = AtomicUsize::new(0);
+        let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+            // The first come honestly and late, so that there are threads enough.
+            if answered.fetch_add(1, Ordering::Relaxed) < 60 && kind != "commit" {
+                std::thread::sleep(Duration::from_millis(20));
+            } else if request.path.ends_with(kind) {
+                return Answer::Endless;
+            }
+            Answer::File
+        });
+        let peak = peak_of(&device, &http.url(), &commit);
+        println!("{kind}: {peak} kB");
+        assert!(peak < 64 * 1024, "{kind}: {peak} kB");
+        let left = fs::read_dir(device.repo().join("tmp")).unwrap().flatten();
+        let left: u64 = left.map(|e| e.metadata().unwrap()).filter(|m| m.is_file()).map(|m| m.len()).sum();
+        assert!(left < 256 << 20, "{kind}: {left} bytes are left on the disk");
+    }
+}
+
+/// More than 128 KiB of names in one folder, which libostree takes too.
+#[test]
+fn a_folder_of_very_many_names_arrives() {
+    let (server, device) = (Server::new(), Device::new());
+    let folder = server.tree("usr/share/many");
+    fs::create_dir_all(&folder).unwrap();
+    for i in 0..5_000 {
+        symlink("../x", folder.join(format!("a-name-of-a-file-{i:06}-{}", "n".repeat(i % 200)))).unwrap();
+    }
+    for options in [&["--generate-sizes"][..], &[]] {
+        let commit = server.commit_with(options);
+        let source = FolderSource::new(server.repo());
+        pull(&device.open(), &source, &commit, &PullOptions::default(), &mut |_| {}).unwrap();
+        assert!(device.open().repo_has(&commit).unwrap());
+        device.fsck();
+    }
 }
 
 #[test]
@@ -142,16 +221,7 @@ fn memory_does_not_grow_with_a_file() {
     let peak = |megabytes: usize| {
         let (server, device) = (Server::new(), Device::new());
         server.write("usr/share/file", noise(megabytes << 20, 5));
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "pull_and_print_peak", "--nocapture"])
-            .env("DEVICE", device.root())
-            .env("SERVER", server.repo())
-            .env("COMMIT", server.commit())
-            .output()
-            .unwrap();
-        let output = String::from_utf8(output.stdout).unwrap();
-        let peak = output.lines().find_map(|l| l.split_once("peak ")).expect("a peak").1;
-        peak.split(' ').next().unwrap().parse::<u64>().unwrap()
+        peak_of(&device, text(&server.repo()), &server.commit())
     };
     let (small, large) = (peak(1), peak(40));
     assert!(large < small + 8 * 1024, "{small} kB for 1 MB, {large} kB for 40 MB");

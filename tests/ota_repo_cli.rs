@@ -333,6 +333,25 @@ fn device_config_has_all_that_a_device_needs() {
 
     assert!(workshop.refused(&format!("{words} --device none")).contains("ota-repo tls DIR --device none"));
     assert!(workshop.refused("device-config ota --server ftp://x").contains("is no URL"));
+    assert_eq!(settings.director.trust, rust_ota::config::Trust::Latest);
+    assert!(text.contains("trust = \"latest\"\n"), "{text}");
+}
+
+#[test]
+fn device_config_of_a_director_has_its_root_and_says_whose_word_counts() {
+    let workshop = Workshop::new("device-director");
+    workshop.ok("init ota --profile ats");
+    workshop.ok("director init ota");
+    workshop.ok("device-config ota --server https://ota.example:8443 --out device");
+    let device = workshop.path("device");
+    let same = |on_device: &str, source: &str| {
+        assert_eq!(fs::read(device.join(on_device)).unwrap(), fs::read(workshop.path(source)).unwrap());
+    };
+    same("usr/lib/sota/tuf/root.json", "ota/repo/1.root.json");
+    same("usr/lib/sota/tuf/director-root.json", "ota/director/1.root.json");
+    let (_, settings) = rust_ota::config::load(&[device.join("etc/sota/conf.d")]).unwrap();
+    assert_eq!(settings.director.trust, rust_ota::config::Trust::Director);
+    assert_eq!(settings.director.director_roots[0], Path::new("/usr/lib/sota/tuf/director-root.json"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use rust_ota::payload::apps::archive::{self, Kind};
-use rust_ota::payload::apps::{Compose, Digest, Manifest, Reference};
+use rust_ota::payload::apps::{Compose, Digest, Manifest, Reference, Right};
 use serde_json::Value as Json;
 use serde_yaml::Value as Yaml;
 
@@ -79,40 +79,54 @@ fn compose_text(data: &[u8]) -> Option<String> {
     Some(format!("{before}{words}{behind}\n"))
 }
 
-/// Any text as a Compose file. What passes is held against a YAML parser (libyaml's, of which those of Docker and podman-compose
-/// are kin): an engine sees no service, and no image, that was not looked at; and with other images, all else is the same.
+/// Any text as a Compose file. What passes is written anew for the engine; a YAML parser of another family (libyaml's, of which those of
+/// Docker and podman-compose are kin) reads it, sees the same services and images, and nothing that was not looked at. And it says what
+/// the first text said, where that parser reads it at all.
 pub fn compose_file(data: &[u8]) {
     let Some(text) = compose_text(data) else { return };
     let text = text.as_str();
     let Ok(compose) = Compose::read(text) else { return };
-    for service in &compose.services {
-        assert!(text.contains(&service.image), "{service:?}");
-    }
     let Ok(images) = compose.images() else { return };
-    // What is no YAML is refused by the engine.
-    let Ok(mut seen) = serde_yaml::from_str::<Yaml>(text) else { return };
+    let asks = compose.asks(Path::new("/p/web"));
+    let written = compose.with_images(|s| format!("sha256:of-{}", s.name));
+    let seen: Yaml = match serde_yaml::from_str(&written) {
+        Ok(seen) => seen,
+        // Keys that are one number, as 1 and 0x1, are twice for that parser in both.
+        Err(_) if serde_yaml::from_str::<Yaml>(text).is_err() => return,
+        Err(e) => panic!("{e}: {text:?} became {written}"),
+    };
     for key in ["include", "extends", "<<"] {
-        assert!(seen.get(key).is_none(), "{key} in {text}");
+        assert!(seen.get(key).is_none(), "{key} in {written}");
     }
-    let Some(services) = seen.get_mut("services").and_then(Yaml::as_mapping_mut) else { return };
-    for (name, body) in services.iter_mut() {
-        let name =
-            name.as_str().map(str::to_string).unwrap_or_else(|| panic!("a service without a name in {text}"));
-        let known = compose.services.iter().find(|s| s.name == name);
-        let known = known.unwrap_or_else(|| panic!("{name} was not seen in {text}"));
+    let services = seen.get("services").and_then(Yaml::as_mapping).unwrap();
+    assert_eq!(services.len(), compose.services.len(), "{written}");
+    for service in &compose.services {
+        let body = &services[&Yaml::from(service.name.as_str())];
+        assert_eq!(body["image"].as_str(), Some(format!("sha256:of-{}", service.name).as_str()), "{written}");
+        assert!(images.contains(&Reference::parse(&service.image).unwrap()));
         for key in ["build", "extends", "<<"] {
-            assert!(body.get(key).is_none(), "{key} in {text}");
+            assert!(body.get(key).is_none(), "{key} in {written}");
         }
-        let Some(image) = body.get_mut("image") else { continue };
-        assert_eq!(image.as_str(), Some(known.image.as_str()), "{text}");
-        assert!(images.contains(&Reference::parse(&known.image).unwrap()));
-        *image = Yaml::from(format!("sha256:of-{name}"));
+        let privileged = body.get("privileged").is_some_and(|p| p.as_bool() == Some(true));
+        assert!(!privileged || asks.iter().any(|a| a.right == Right::Privileged), "{written}");
     }
-    let changed = compose.with_images(|s| format!("sha256:of-{}", s.name));
-    assert_eq!(Compose::read(&changed).unwrap().services.len(), compose.services.len(), "{changed}");
-    if let Ok(changed) = serde_yaml::from_str::<Yaml>(&changed) {
-        assert_eq!(changed.get("services"), seen.get("services"), "{text}");
+    let again = Compose::read(&written).unwrap();
+    assert_eq!(again.with_images(|s| s.image.clone()), written);
+    same_as_before(text, seen, &compose);
+}
+
+fn same_as_before(text: &str, seen: Yaml, compose: &Compose) {
+    let Ok(mut before) = serde_yaml::from_str::<Yaml>(text) else { return };
+    if before.apply_merge().is_err() {
+        return;
     }
+    for service in &compose.services {
+        let body = before.get_mut("services").and_then(|s| s.get_mut(service.name.as_str()));
+        if let Some(image) = body.and_then(|b| b.get_mut("image")) {
+            *image = Yaml::from(format!("sha256:of-{}", service.name));
+        }
+    }
+    assert_eq!(before, seen, "{text}");
 }
 
 /// Any bytes as a manifest or an index: what is read is what a JSON parser sees, and only digests that are names of files.

@@ -5,6 +5,9 @@ pub mod apps;
 pub mod boot;
 pub mod certificate;
 pub mod config;
+pub mod old;
+pub mod ostree;
+pub mod state;
 pub mod tuf;
 
 /// Choices made of the input's bytes; zeros when they run out.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// A target, its name, and how many inputs it gets of a hundred: what makes repositories and signs them is slow.
-const TARGETS: [(&str, usize, fn(&[u8])); 16] = [
+const TARGETS: [(&str, usize, fn(&[u8])); 27] = [
     ("app_archive", 100, rust_ota_fuzz::apps::app_archive),
     ("app_manifest", 100, rust_ota_fuzz::apps::app_manifest),
     ("certificate", 100, rust_ota_fuzz::certificate::certificate),
@@ -12,8 +12,19 @@ const TARGETS: [(&str, usize, fn(&[u8])); 16] = [
     ("pkcs12", 10, rust_ota_fuzz::certificate::pkcs12),
     ("credentials_zip", 100, rust_ota_fuzz::certificate::credentials_zip),
     ("config", 100, rust_ota_fuzz::config::config),
+    ("old_database", 100, rust_ota_fuzz::old::old_database),
     ("grub_block", 100, rust_ota_fuzz::boot::grub_block),
     ("uboot_environment", 100, rust_ota_fuzz::boot::uboot_environment),
+    ("ostree_commit", 100, rust_ota_fuzz::ostree::commit),
+    ("ostree_dirmeta", 100, rust_ota_fuzz::ostree::dirmeta),
+    ("ostree_dirtree", 100, rust_ota_fuzz::ostree::dirtree),
+    ("ostree_filez", 100, rust_ota_fuzz::ostree::filez),
+    ("ostree_sizes", 100, rust_ota_fuzz::ostree::sizes),
+    ("ostree_superblock", 100, rust_ota_fuzz::ostree::superblock),
+    ("state_director", 10, rust_ota_fuzz::state::director),
+    ("state_events", 10, rust_ota_fuzz::state::events),
+    ("state_installed", 10, rust_ota_fuzz::state::installed),
+    ("state_small", 10, rust_ota_fuzz::state::small),
     ("tuf_canonical", 100, rust_ota_fuzz::tuf::canonical),
     ("tuf_files", 10, rust_ota_fuzz::tuf::files),
     ("tuf_workflow", 2, rust_ota_fuzz::tuf::workflow),

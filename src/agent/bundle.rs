@@ -13,10 +13,14 @@ use crate::config::Settings;
 use crate::decide::Target;
 use crate::gateway::identity::is_production;
 use crate::payload::apps::{Reference, Store, wanted};
+use crate::store::atomic;
 use crate::tuf::{Envelope, Limits, Profile, Request, Signers, Time};
 
 const STATEMENT: &str = "bundle-targets.json";
 const STATEMENT_LIMIT: u64 = 1024 * 1024;
+
+/// In the state folder: this device was given offline updates with a statement.
+const SEEN: &str = "offline-statement";
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -104,7 +108,7 @@ impl Bundle {
         wanted?.values().any(absent).then(|| self.apps())
     }
 
-    /// None where the folder has no statement.
+    /// None where the folder has no statement and never had one.
     fn statement(
         &self,
         settings: &Settings,
@@ -114,7 +118,13 @@ impl Bundle {
     ) -> Result<Option<Vec<String>>, BundleError> {
         let path = self.0.join("tuf").join(STATEMENT);
         let refused = |reason: String| BundleError::Refused { path: path.clone(), reason };
+        let seen = settings.state.join(SEEN);
         let Some(bytes) = read(&path, STATEMENT_LIMIT).map_err(refused)? else {
+            if settings.offline_statement || seen.exists() {
+                return Err(refused(
+                    "there is none, and this device takes no offline update without it: it may have been taken out".into(),
+                ));
+            }
             log::warn!("{}: there is none; every Target of the metadata may be installed", path.display());
             return Ok(None);
         };
@@ -123,6 +133,10 @@ impl Bundle {
         envelope.verify("targets", signers).map_err(|e| refused(e.to_string()))?;
         let statement: Statement = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
         check(&statement.signed, settings, now).map_err(refused)?;
+        if !seen.exists() {
+            // Whoever takes the next one out must not gain by it.
+            atomic::write(&seen, b"").map_err(|e| refused(e.to_string()))?;
+        }
         Ok(Some(statement.signed.bundle.targets))
     }
 }
@@ -135,7 +149,7 @@ fn check(signed: &Signed, settings: &Settings, now: Time) -> Result<(), String> 
         return Err(format!("it expired at {expires}; get a newer offline update"));
     }
     let bundle = &signed.bundle;
-    if let Some((certificate, _)) = &settings.client {
+    if let Some((certificate, _)) = &settings.identity() {
         let kind = if is_production(certificate) { "prod" } else { "ci" };
         if bundle.kind != kind {
             return Err(format!("it is of type {:?} and this device takes {kind:?}", bundle.kind));
@@ -238,9 +252,16 @@ mod tests {
     use crate::tuf::testing::{Key, NOW, Repo};
 
     fn settings() -> Settings {
-        let text = "[pacman]\ntags = main,test\n[storage]\npath = /nonexistent\n[provision]\nprimary_ecu_hardware_id = b\n";
+        settings_at(Path::new("/nonexistent"))
+    }
+
+    fn settings_at(storage: &Path) -> Settings {
+        let text = format!(
+            "[pacman]\ntags = main,test\n[storage]\npath = {}\n[provision]\nprimary_ecu_hardware_id = b\n",
+            storage.display()
+        );
         let mut merged = Merged::default();
-        merged.apply(Path::new("f"), text).unwrap();
+        merged.apply(Path::new("f"), &text).unwrap();
         Settings::from_merged(&merged).unwrap()
     }
 
@@ -274,7 +295,7 @@ mod tests {
         let trusted = repo.trust_root();
         let signers = &trusted.root().role.targets;
         let offered = vec![target(1), target(2), target(3)];
-        let left = bundle.restrict(&settings(), signers, repo.profile, NOW, offered);
+        let left = bundle.restrict(&settings_at(&bundle.0), signers, repo.profile, NOW, offered);
         std::fs::remove_dir_all(&bundle.0).unwrap();
         Ok(left?.iter().map(|t| t.version).collect())
     }
@@ -290,6 +311,32 @@ mod tests {
             let empty = bundle("empty", &repo, &repo.signers["targets"], &[1, 3]);
             assert!(matches!(seen(&empty, &repo), Err(BundleError::NoContent { .. })));
         }
+    }
+
+    #[test]
+    fn a_statement_that_was_taken_out_is_missed() {
+        let repo = Repo::new(Profile::Ats);
+        let good = bundle("stripped", &repo, &repo.signers["targets"], &[1, 2, 3]);
+        let trusted = repo.trust_root();
+        let signers = &trusted.root().role.targets;
+        let mut settings = settings_at(&good.0);
+        let offered = || vec![target(1), target(2), target(3)];
+        let seen = |settings: &Settings| {
+            let left = good.restrict(settings, signers, repo.profile, NOW, offered());
+            left.map(|left| left.len())
+        };
+        let statement = good.0.join("tuf").join(STATEMENT);
+        let bytes = std::fs::read(&statement).unwrap();
+        std::fs::remove_file(&statement).unwrap();
+        assert_eq!(seen(&settings).unwrap(), 3, "a fleet that has never signed one");
+        settings.offline_statement = true;
+        assert!(matches!(seen(&settings), Err(BundleError::Refused { .. })));
+        settings.offline_statement = false;
+        std::fs::write(&statement, bytes).unwrap();
+        assert_eq!(seen(&settings).unwrap(), 1);
+        std::fs::remove_file(&statement).unwrap();
+        assert!(matches!(seen(&settings), Err(BundleError::Refused { .. })));
+        std::fs::remove_dir_all(&good.0).unwrap();
     }
 
     #[test]

@@ -78,12 +78,16 @@ impl Callback {
     }
 
     /// Writes the file that says which Target runs, for programs that source it. Not written when it says so already.
-    pub fn write_current(&self, target: &TargetRecord, tags: &[String]) -> Result<(), StoreError> {
-        let lines = [
-            ("TARGET_NAME", target.name.clone()),
-            ("CUSTOM_VERSION", target.version.to_string()),
-            ("TAG", tags.join(",")),
-        ];
+    pub fn write_current(
+        &self,
+        target: &TargetRecord,
+        tags: &[String],
+        sources: &[(&'static str, String)],
+    ) -> Result<(), StoreError> {
+        let mut lines =
+            vec![("TARGET_NAME", target.name.clone()), ("CUSTOM_VERSION", target.version.to_string())];
+        lines.extend_from_slice(sources);
+        lines.push(("TAG", tags.join(",")));
         let text: String =
             lines.iter().map(|(name, value)| format!("{name}=\"{}\"\n", quoted(value))).collect();
         if atomic::read(&self.current_target)?.is_some_and(|present| present == text.as_bytes()) {
@@ -109,6 +113,26 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn current_target_names_what_it_was_built_from() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-current-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let callback = Callback { program: None, current_target: folder.join("current-target") };
+        let target = TargetRecord {
+            name: "board-7".into(),
+            version: 7,
+            commit: "a".repeat(64),
+            apps: Default::default(),
+        };
+        let sources = [("CONTAINERS_SHA", "dead$beef".to_string())];
+        callback.write_current(&target, &["a".to_string(), "b".to_string()], &sources).unwrap();
+        let text = std::fs::read_to_string(folder.join("current-target")).unwrap();
+        let expected =
+            "TARGET_NAME=\"board-7\"\nCUSTOM_VERSION=\"7\"\nCONTAINERS_SHA=\"dead\\$beef\"\nTAG=\"a,b\"\n";
+        assert_eq!(text, expected);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn nothing_is_left_for_a_shell() {

@@ -1,7 +1,7 @@
 //! A device's certificate that ends soon: without it the device is cut off from its servers, and nobody can help it
 //! from afar.
 
-use super::Agent;
+use super::{Agent, exposed};
 use crate::gateway::identity;
 use crate::tuf::Time;
 
@@ -20,6 +20,13 @@ impl Agent {
         let (certificate, _) = self.settings.identity()?;
         warning(self.certificate_end()?, self.now().ok()?)
             .map(|text| format!("{}: {text}", certificate.display()))
+    }
+
+    /// What a person should change on this device.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let network = self.settings.network.warning().map(str::to_string);
+        let keys = exposed::exposed(&self.settings).into_iter();
+        network.into_iter().chain(keys.map(|(key, why)| format!("{}: {why}", key.display()))).collect()
     }
 
     /// Says it once a day.

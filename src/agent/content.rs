@@ -1,9 +1,11 @@
 //! The content of a Target: the OSTree room with the agent's settings.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::cli::exit;
 use crate::config::Settings;
+use crate::decide::SignedDelta;
 use crate::payload::ostree::{
     Booted, Deployment, ObjectSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, StatsFile,
     Sysroot, plan, pull,
@@ -27,6 +29,13 @@ pub struct Transfer {
     pub bytes_total: Option<u64>,
 }
 
+/// What the signed metadata say of the static deltas to a Target.
+#[derive(Debug, Clone, Default)]
+pub struct SignedDeltas {
+    pub deltas: BTreeMap<String, SignedDelta>,
+    pub stats: Option<StatsFile>,
+}
+
 /// The device's sysroot.
 #[derive(Debug)]
 pub struct Content {
@@ -35,9 +44,12 @@ pub struct Content {
 
 impl Content {
     pub fn open(settings: &Settings) -> Result<Content, AgentError> {
-        let booted = settings.booted_deployment.map_or(Booted::Running, Booted::Index);
-        let settings = OstreeSettings { path: settings.sysroot.clone(), os: settings.os.clone(), booted };
-        Ok(Content { sysroot: Sysroot::open(&settings)? })
+        Ok(Content { sysroot: Sysroot::open(&place(settings))? })
+    }
+
+    /// Only to look: changes nothing, and needs no rights to.
+    pub fn look(settings: &Settings) -> Result<Content, AgentError> {
+        Ok(Content { sysroot: Sysroot::open_to_look(&place(settings))? })
     }
 
     pub fn current_commit(&self) -> Result<Option<String>, AgentError> {
@@ -86,30 +98,62 @@ impl Content {
         })
     }
 
-    /// Brings what is missing of a commit.
+    /// Brings what is missing of a commit, by a static delta that the signed metadata name if that is cheaper.
     pub fn fetch(
         &self,
         agent: &Agent,
         source: &dyn ObjectSource,
         commit: &str,
+        signed: &SignedDeltas,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
-        self.fetch_by(agent, source, commit, None, progress)
+        // What was damaged on this device is removed and fetched again before any Target is blamed.
+        const MOST_ROUNDS: usize = 3;
+        for _ in 0..MOST_ROUNDS {
+            if self.sysroot.repo_has(commit)? && agent.memory.is_whole(commit) {
+                return Ok(());
+            }
+            self.pull(agent, source, commit, signed, progress)?;
+            if self.is_whole(agent, commit)? {
+                return Ok(());
+            }
+        }
+        Err(OstreeError::Damaged { commit: commit.to_string() }.into())
     }
 
-    /// The same with statistics of static deltas, where the Target names them.
-    pub fn fetch_by(
+    /// Whether each object of the commit is what its hash says; once for each process, since that reads all of it. What
+    /// is wrong is gone, and the commit is to be fetched again.
+    pub fn is_whole(&self, agent: &Agent, commit: &str) -> Result<bool, AgentError> {
+        if agent.memory.is_whole(commit) {
+            return Ok(true);
+        }
+        let lost = self.lost(commit)?;
+        if lost > 0 {
+            log::error!("{lost} objects of {commit} were damaged or lost on this device");
+            return Ok(false);
+        }
+        agent.memory.set_whole(commit);
+        Ok(true)
+    }
+
+    /// How many objects of a commit are not here or were damaged; those are gone now.
+    pub fn lost(&self, commit: &str) -> Result<usize, AgentError> {
+        Ok(self.sysroot.mend(commit)?)
+    }
+
+    fn pull(
         &self,
         agent: &Agent,
         source: &dyn ObjectSource,
         commit: &str,
-        stats: Option<&StatsFile>,
+        signed: &SignedDeltas,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
-        if self.sysroot.repo_has(commit)? {
-            return Ok(());
-        }
-        let options = PullOptions { delta_stats: stats.cloned(), ..options(agent) };
+        let options = PullOptions {
+            delta_stats: signed.stats.clone(),
+            signed_deltas: signed.deltas.clone(),
+            ..options(agent)
+        };
         let report = pull(&self.sysroot, source, commit, &options, &mut |p| {
             progress(Transfer {
                 objects_done: p.objects_done,
@@ -118,6 +162,9 @@ impl Content {
                 bytes_total: p.bytes_total,
             })
         })?;
+        if report.delta_trouble.is_some() {
+            agent.memory.delta_trouble.replace(report.delta_trouble);
+        }
         if report.delta_bytes > 0 {
             log::info!("applied a static delta of {}", bytes(report.delta_bytes));
         }
@@ -143,17 +190,28 @@ impl Content {
     }
 }
 
+fn place(settings: &Settings) -> OstreeSettings {
+    let booted = settings.booted_deployment.map_or(Booted::Running, Booted::Index);
+    OstreeSettings { path: settings.sysroot.clone(), os: settings.os.clone(), booted }
+}
+
 fn options(agent: &Agent) -> PullOptions {
     PullOptions {
         jobs: agent.settings.pull_jobs,
         stop: Some(agent.stop_flag()),
+        stall: agent.settings.network.stall,
         deltas: agent.settings.static_deltas,
+        unsigned_deltas: agent.settings.unsigned_deltas,
+        state: Some(agent.settings.state.clone()),
         ..PullOptions::default()
     }
 }
 
 /// The exit code of an error of the OSTree room.
 pub fn exit_code(error: &OstreeError) -> u8 {
+    if matches!(error, OstreeError::Damaged { .. }) {
+        return exit::NOT_DOWNLOADED;
+    }
     match error.class() {
         OstreeErrorClass::Download => exit::DOWNLOAD_FAILED,
         OstreeErrorClass::NoSpace => exit::NO_SPACE,

@@ -10,11 +10,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::patience::Patience;
 use super::{Agent, AgentError, Back, Outcome, Progress, Step};
-use crate::decide::{Request, Stay};
-use crate::store::StoreError;
+use crate::boot::unused_record;
+use crate::decide::{Policy, Request, Stay};
+use crate::store::{Stage, StoreError};
 
 /// The longest wait after repeated errors, as a multiple of the polling interval.
 const MOST_BACKOFF: u32 = 16;
+/// Seconds; an interval above it is as good as for ever.
+const LONGEST: u64 = 366 * 86_400;
 
 /// Polls by the rules of the newest Target, or by those of a Director. Ends with 0 when told to (SIGTERM, SIGINT), after a reboot was ordered, or `once` it would wait.
 pub fn run(agent: &Agent, once: bool) -> Result<u8, AgentError> {
@@ -32,6 +35,9 @@ pub(super) fn poll(
     let bell = stop_on_signals(agent)?;
     let (mut patience, left) = Patience::new(agent);
     notify("READY=1");
+    if let Some(warning) = unused_record(&agent.settings) {
+        log::warn!("{warning}");
+    }
     if !once && agent.is_judged() {
         let spread = || first_pause(agent.settings().polling_sec, random());
         if let Some(time) = left.or_else(|| agent.has_nothing_to_tell().then(spread)) {
@@ -39,6 +45,7 @@ pub(super) fn poll(
         }
     }
     while !agent.stopping() {
+        agent.turn_begins();
         let trouble = match turn() {
             // It may have gone on with what it knew.
             Ok(Turn::Stay) => agent.memory.trouble.take(),
@@ -54,15 +61,19 @@ pub(super) fn poll(
                 None
             }
             Err(error) => {
+                agent.turn_failed(&error);
                 log::error!("{error}");
-                notify(&format!("STATUS={error}"));
                 Some(agent.memory.trouble.take().unwrap_or_default())
             }
         };
         if once {
             return Ok(0);
         }
-        wait(&bell, patience.after(trouble, random()));
+        let time = patience.after(trouble, random());
+        if let Some(failure) = agent.waits(time) {
+            notify(&format!("STATUS={failure}"));
+        }
+        wait(&bell, time);
     }
     notify("STOPPING=1");
     log::info!("told to stop");
@@ -105,6 +116,7 @@ pub(super) enum Turn {
 fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
     let working = agent.locked("daemon")?;
     if !*finalized {
+        agent.reaches(Stage::Finalize, None);
         match working.finalize()? {
             Outcome::NothingPending => {}
             Outcome::RebootNeeded(target) => return Ok(wait_for_reboot(agent, &target.name)),
@@ -125,10 +137,7 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
     notify("STATUS=Checking for updates");
     let mut progress = Progress::new();
     let outcome = working.step(Step::Update, Request::Latest, &mut |transfer| {
-        notify(&format!(
-            "STATUS=Downloading: {} of {} objects",
-            transfer.objects_done, transfer.objects_total
-        ));
+        progress.tell_systemd(&transfer);
         progress.show(&transfer);
     })?;
     notify(&format!("STATUS={outcome}"));
@@ -142,6 +151,10 @@ fn turn(agent: &Agent, finalized: &mut bool) -> Result<Turn, AgentError> {
         Outcome::FirmwareUnconfirmed(_) => {
             log::warn!("{outcome}");
             if agent.reboots_for_firmware()? { Turn::Reboot } else { Turn::Stay }
+        }
+        Outcome::Stayed { plan: Stay::UpToDate(_), .. } if agent.policy != Policy::Native => {
+            log::info!("Device is up-to-date");
+            Turn::Stay
         }
         _ => {
             log::debug!("{outcome}");
@@ -164,7 +177,7 @@ fn wait_for_reboot(agent: &Agent, name: &str) -> Turn {
 /// errors the double each time, up to a limit. Pure: the randomness comes in.
 pub(super) fn pause(interval: u64, failures: u32, random: u32) -> Duration {
     let factor = 1u32.checked_shl(failures).unwrap_or(MOST_BACKOFF).min(MOST_BACKOFF);
-    let base = Duration::from_secs(interval.max(1)) * factor;
+    let base = Duration::from_secs(interval.clamp(1, LONGEST)) * factor;
     base.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }
 
@@ -174,7 +187,7 @@ pub(super) fn pause(interval: u64, failures: u32, random: u32) -> Duration {
 fn first_pause(interval: u64, random: u32) -> Duration {
     let share = f64::from(random) / f64::from(u32::MAX);
     let factor = if share < 0.5 { share } else { 1.5 - (2.0 * (1.0 - share)).sqrt() };
-    Duration::from_secs(interval.max(1)).mul_f64(factor)
+    Duration::from_secs(interval.clamp(1, LONGEST)).mul_f64(factor)
 }
 
 fn random() -> u32 {
@@ -187,7 +200,7 @@ fn random() -> u32 {
 }
 
 /// Tells systemd; without it nothing happens. One datagram, so that no library is needed.
-pub(super) fn notify(state: &str) {
+pub(crate) fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let address = match path.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),

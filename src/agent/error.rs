@@ -8,6 +8,7 @@ use crate::boot::firmware::FirmwareFault;
 use crate::cli::exit;
 use crate::config::ConfigError;
 use crate::device::DeviceError;
+use crate::device::old::OldStateError;
 use crate::gateway::HttpError;
 use crate::payload::apps::AppsError;
 use crate::payload::ostree::OstreeError;
@@ -40,6 +41,20 @@ pub enum AgentError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// The stored root is damaged, and there is none to start again from.
+    DamagedRoot {
+        /// What is wrong with the stored one.
+        damage: String,
+        /// Why the first one cannot be used.
+        reason: String,
+    },
+    /// A private key is readable by others, and `rust_ota.strict_keys` is on.
+    ExposedKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// There is no metadata of an earlier check.
     NotChecked,
     /// `install` without the content.
@@ -53,6 +68,8 @@ pub enum AgentError {
     Uptane(Box<UptaneError>),
     /// This device cannot say who it is.
     Device(DeviceError),
+    /// The state of the client that was here before cannot be taken over.
+    OldState(OldStateError),
     /// A server of the Director's side answered what it should not have.
     Server {
         /// The URL that was asked for.
@@ -100,6 +117,13 @@ pub enum AgentError {
         /// Why.
         fault: FirmwareFault,
     },
+    /// This client cannot update this device, so it does not confirm the boot that brought it.
+    Unable {
+        /// What it lacks.
+        lacks: Vec<String>,
+    },
+    /// The bootloader knows that this boot is good, and what comes after that failed.
+    Unrecorded(Box<AgentError>),
     /// The kernel did not let signals be caught.
     Signals(std::io::Error),
     /// The reboot command failed.
@@ -123,6 +147,7 @@ impl AgentError {
             AgentError::Bundle(BundleError::Refused { .. }) => exit::BAD_BUNDLE,
             AgentError::Bundle(BundleError::NoContent { .. }) => exit::NO_CONTENT,
             AgentError::NotDownloaded { .. } => exit::NOT_DOWNLOADED,
+            AgentError::Unrecorded(error) => error.exit_code(),
             _ => exit::ERROR,
         }
     }
@@ -144,12 +169,18 @@ impl fmt::Display for AgentError {
                 "{}: there is no trusted root; put the repository's first root.json there, or set rust_ota.root",
                 path.display()
             ),
+            AgentError::ExposedKey { path, reason } => write!(f, "{}: {reason}", path.display()),
+            AgentError::DamagedRoot { damage, reason } => write!(
+                f,
+                "root.json on this device is damaged ({damage}), and trust cannot start again from the first root: {reason}"
+            ),
             AgentError::NotChecked => f.write_str("there is no metadata on this device yet: run check first"),
             AgentError::NotDownloaded { target } => {
                 write!(f, "{target} is not on the device, or not all of it: run download first")
             }
             AgentError::Uptane(e) => e.fmt(f),
             AgentError::Device(e) => e.fmt(f),
+            AgentError::OldState(e) => e.fmt(f),
             AgentError::Server { url, status, reason } => {
                 write!(f, "{url}: the server answered {status}: {reason}")
             }
@@ -176,6 +207,16 @@ impl fmt::Display for AgentError {
                 path.display()
             ),
             AgentError::Firmware { target, fault } => write!(f, "{target} cannot be installed: {fault}"),
+            AgentError::Unable { lacks } => write!(
+                f,
+                "this boot is not confirmed, for this client could not update the device: {}; \
+                 the bootloader goes back to the client before it",
+                lacks.join("; ")
+            ),
+            AgentError::Unrecorded(error) => write!(
+                f,
+                "this boot is confirmed, but that is not recorded yet: {error}; the next run of the client records it"
+            ),
             AgentError::Signals(e) => write!(f, "cannot watch for SIGTERM: {e}"),
             AgentError::Reboot { command, reason } => {
                 write!(f, "the reboot command {command:?} failed: {reason}; check bootloader.reboot_command")
@@ -213,6 +254,12 @@ impl From<RefreshError> for AgentError {
 impl From<UptaneError> for AgentError {
     fn from(e: UptaneError) -> AgentError {
         AgentError::Uptane(Box::new(e))
+    }
+}
+
+impl From<OldStateError> for AgentError {
+    fn from(e: OldStateError) -> AgentError {
+        AgentError::OldState(e)
     }
 }
 

@@ -3,11 +3,11 @@
 use super::content::Content;
 use super::report::Report;
 use super::{Agent, AgentError, Outcome, Working};
-use crate::store::{DirectorState, EventQueue, Installed, Pending, atomic};
+use crate::store::{DirectorState, EventQueue, Installed, Pending, Stage, TargetRecord, atomic};
 
 /// What the facts after a boot say about a pending Target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     CameUp,
     NotRebooted,
     PassedBy,
@@ -45,7 +45,7 @@ fn judge(evidence: Evidence) -> Verdict {
 }
 
 impl Working<'_> {
-    /// Confirms the boot, or takes note that the bootloader went back.
+    /// Confirms the boot, or takes note that the bootloader went back. See [`Agent::finalize`].
     pub fn finalize(&self) -> Result<Outcome, AgentError> {
         let agent = self.agent;
         // A file that waits for a reboot is settled by the Director's cycle.
@@ -81,7 +81,8 @@ impl Working<'_> {
         };
         let runs = matches!(outcome, Outcome::Confirmed(_) | Outcome::FirmwareOnTrial(_));
         report.completed(runs, &outcome.to_string());
-        Ok(outcome)
+        agent.reaches(Stage::Finalize, None);
+        agent.recorded(Ok(outcome))
     }
 
     /// The deployment is whole and was not tried: its trial begins with the next boot.
@@ -105,7 +106,9 @@ impl Working<'_> {
             return Ok(failed);
         }
         installed.confirm();
-        installed.save(&self.agent.settings.state)?;
+        // The next run, or the next start, records it.
+        let unrecorded = |error| AgentError::Unrecorded(Box::new(AgentError::Store(error)));
+        installed.save(&self.agent.settings.state).map_err(unrecorded)?;
         self.tidy_apps(&installed);
         Ok(self.confirmed(installed.current))
     }
@@ -113,6 +116,12 @@ impl Working<'_> {
     /// The record is written first, so that the bad Target is never forgotten; then the deployments are put in
     /// order while the bootloader still boots the good one; then the bootloader is told.
     fn take_back(&self, content: &Content, mut installed: Installed) -> Result<Outcome, AgentError> {
+        if let Some(target) = self.excused(content, &mut installed) {
+            installed.save(&self.agent.settings.state)?;
+            content.keep_only_current()?;
+            self.agent.bootloader.confirm()?;
+            return Ok(self.apps_after_rollback(&target, &installed).unwrap_or(Outcome::Damaged(target)));
+        }
         let rejected = installed.reject("the bootloader rolled back", self.agent.now()?);
         installed.save(&self.agent.settings.state)?;
         content.keep_only_current()?;
@@ -120,6 +129,25 @@ impl Working<'_> {
         let Some(rejected) = rejected else { return Ok(Outcome::NothingPending) };
         let apps = self.apps_after_rollback(&rejected.target, &installed);
         Ok(apps.unwrap_or(Outcome::RolledBack(rejected)))
+    }
+
+    /// A Target is bad only when it was seen to fail as it was published: where its objects were damaged on this device, they
+    /// are gone now and it is fetched again. Once: a medium that does so each time must not lead in circles.
+    fn excused(&self, content: &Content, installed: &mut Installed) -> Option<TargetRecord> {
+        let commit = installed.pending.as_ref()?.target.commit.clone();
+        if installed.damaged.as_ref() == Some(&commit) {
+            return None;
+        }
+        match content.lost(&commit) {
+            Ok(0) => return None,
+            Ok(lost) => log::error!("{lost} objects of {commit} were damaged or lost on this device"),
+            Err(error) => {
+                log::error!("{error}");
+                return None;
+            }
+        }
+        installed.damaged = Some(commit);
+        installed.pending.take().map(|pending| pending.target)
     }
 
     /// A cut in [`Self::take_back`] leaves nothing pending, and the bootloader still going back or, where that keeps no
@@ -130,6 +158,7 @@ impl Working<'_> {
         installed: &Installed,
     ) -> Result<Outcome, AgentError> {
         let boot = self.agent.bootloader.state()?;
+        self.agent.must_be_able(&boot)?;
         let bad_is_next = content.next_commit()?.is_some_and(|commit| installed.bad(&commit).is_some());
         let rolled_back = boot.rolled_back == Some(true) || bad_is_next;
         if !boot.trial && !rolled_back {
@@ -144,7 +173,7 @@ impl Working<'_> {
 }
 
 impl Agent {
-    fn verdict(&self, content: &Content, pending: &Pending) -> Result<Verdict, AgentError> {
+    pub(super) fn verdict(&self, content: &Content, pending: &Pending) -> Result<Verdict, AgentError> {
         let booted = content.current_commit()?;
         let commit = &pending.target.commit;
         let given_up = match self.bootloader.state() {
@@ -173,35 +202,6 @@ impl Agent {
         let state = &self.settings.state;
         let told = EventQueue::of(state).events().map_or(true, |events| events.is_empty());
         told && DirectorState::load(state).map_or(true, |director| director.has_nothing_to_tell())
-    }
-
-    /// Gives an unconfirmed trial boot up, so that the bootloader counts it. Changes nothing else.
-    pub fn deadline(&self) -> Result<Outcome, AgentError> {
-        let installed = Installed::load(&self.settings.state)?;
-        let Some(pending) = installed.pending else { return Ok(Outcome::NothingPending) };
-        let content = self.content()?;
-        if self.verdict(&content, &pending)? != Verdict::CameUp {
-            return Ok(Outcome::NothingPending);
-        }
-        log::error!(
-            "{} booted, but nothing confirmed it in time: rebooting, so that the bootloader counts it",
-            pending.target.name
-        );
-        self.reboot()?;
-        Ok(Outcome::RebootNeeded(pending.target))
-    }
-
-    /// Reboots by the configured command.
-    pub fn reboot(&self) -> Result<(), AgentError> {
-        rustix::fs::sync();
-        let words = &self.settings.reboot_command;
-        let failed = |reason: String| AgentError::Reboot { command: words.join(" "), reason };
-        let (program, arguments) = words.split_first().ok_or_else(|| failed("it is empty".to_string()))?;
-        let status = std::process::Command::new(program)
-            .args(arguments)
-            .status()
-            .map_err(|e| failed(e.to_string()))?;
-        if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
     }
 }
 

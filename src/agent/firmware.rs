@@ -30,7 +30,7 @@ impl Working<'_> {
             Err(fault) => {
                 let mut installed = Installed::load(&agent.settings.state)?;
                 let reason = fault.to_string();
-                let count = installed.bad(&target.commit).map_or(0, |bad| bad.count) + 1;
+                let count = installed.bad(&target.commit).map_or(0, |bad| bad.count).saturating_add(1);
                 installed.known_bad.retain(|bad| bad.target.commit != target.commit);
                 installed.known_bad.push(KnownBad {
                     target: target.clone(),

@@ -47,15 +47,17 @@ impl<'a> Link<'a> {
     /// For registries of apps. They are other people's: the device's certificate and what it says of itself stay here.
     pub fn registries(&self) -> Result<Http, AgentError> {
         Ok(Http::new(&HttpSettings {
-            ca: self.settings.apps.registry_ca.clone().or_else(|| self.settings.ca.clone()),
-            ..HttpSettings::default()
+            ca: self.settings.apps.registry_ca.clone().or_else(|| self.settings.authorities()),
+            ..HttpSettings::of(&self.settings.network)
         })?)
     }
 
     /// A place that has what all registries have, whose address is asked for here. It is one of the device's own servers; the
     /// token in the address, and no certificate, opens it.
     pub fn blobs_by(&self, ask: &str) -> Result<Proxy, AgentError> {
-        let blobs = Http::new(&HttpSettings { ca: self.settings.ca.clone(), ..HttpSettings::default() })?;
+        let network = &self.settings.network;
+        let ca = self.settings.authorities();
+        let blobs = Http::new(&HttpSettings { ca, ..HttpSettings::of(network) })?;
         Ok(Proxy::new(self.ats(&self.settings.tags.join(",")), ask, blobs))
     }
 

@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::AgentError;
+use super::last::Run;
+use super::{AgentError, exposed};
 use crate::config::Settings;
 use crate::gateway::{ClientIdentity, Http, HttpSettings};
 use crate::tuf::TrustedMetadata;
@@ -25,8 +26,14 @@ pub struct Memory {
     trusted: RefCell<Option<(Vec<Stamp>, TrustedMetadata)>>,
     /// The last refresh failed; how long the server wants to be left alone.
     pub trouble: Cell<Option<Duration>>,
+    /// Why a static delta ended the process that applied it, until an event has said so.
+    pub delta_trouble: RefCell<Option<String>>,
+    /// The commit whose objects were all read and found right.
+    whole: RefCell<Option<String>>,
     /// When the certificate was warned of, in Unix seconds.
     pub warned: Cell<Option<i64>>,
+    /// What is known of the run that is under way.
+    pub run: Run,
 }
 
 impl Memory {
@@ -40,14 +47,24 @@ impl Memory {
         {
             return Ok(http.clone());
         }
+        exposed::check(settings)?;
         let http = Http::new(&HttpSettings {
             ca,
             client: client.map(|(certificate, key)| ClientIdentity { certificate, key }),
             idle_connections: settings.pull_jobs,
-            ..HttpSettings::default()
+            ..HttpSettings::of(&settings.network)
         })?;
         *self.http.borrow_mut() = Some((stamps, http.clone()));
         Ok(http)
+    }
+
+    /// Whether this process read all objects of a commit and found them right.
+    pub fn is_whole(&self, commit: &str) -> bool {
+        self.whole.borrow().as_deref() == Some(commit)
+    }
+
+    pub fn set_whole(&self, commit: &str) {
+        *self.whole.borrow_mut() = Some(commit.to_string());
     }
 
     /// What was verified, if the files below `folder` are those that it was verified from.

@@ -6,20 +6,28 @@ mod callback;
 mod certificate;
 mod content;
 pub mod daemon;
+mod deliver;
 pub mod director;
 mod error;
 mod evidence;
+mod exposed;
 mod finalize;
 mod firmware;
+pub mod fitness;
+mod last;
 mod link;
 mod memory;
 mod outcome;
 mod patience;
 mod progress;
+mod ready;
 pub mod refresh;
 mod report;
 mod rollback;
+mod root_floor;
 mod roots;
+mod takeover;
+mod trial;
 pub(crate) mod trust;
 pub mod uptane;
 mod working;
@@ -42,16 +50,16 @@ pub use link::INITIAL_TARGET;
 pub use outcome::{Back, Outcome};
 pub use progress::{Progress, bytes};
 
-use crate::boot::{BootState, Bootloader, bootloader};
+use crate::boot::{BootState, Bootloader, bootloader, unused_record};
 use crate::config::{ConfigError, Settings};
 use crate::decide::{Facts, Plan, Policy, Request, Target, reason, visible};
 use crate::gateway::device::{Device, device};
 use crate::gateway::remotes::remotes;
 use crate::payload::ostree::{FolderSource, HttpSource, ObjectSource, StatsFile};
-use crate::store::{Etag, Installed, Lock, TargetRecord, atomic};
+use crate::store::{Etag, Installed, Last, Lock, Stage, TargetRecord, atomic};
 use bundle::Bundle;
 use callback::Callback;
-use content::Content;
+use content::{Content, SignedDeltas};
 use link::Link;
 pub(crate) use memory::Memory;
 use refresh::Fetch;
@@ -72,6 +80,8 @@ pub struct Agent {
     memory: Memory,
     report_hardware: Cell<bool>,
     hardware: Option<String>,
+    /// Of the configuration, where a command works with any.
+    passed_over: Vec<String>,
 }
 
 /// The right to change the device, held by one process at a time.
@@ -93,6 +103,14 @@ pub enum Step {
 }
 
 impl Step {
+    fn first_stage(self) -> Stage {
+        match self {
+            Step::Download => Stage::Download,
+            Step::Install => Stage::Install,
+            Step::Update => Stage::Check,
+        }
+    }
+
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
@@ -133,15 +151,24 @@ pub struct Status {
     pub boot: BootState,
     /// Why that could not be read.
     pub boot_problem: Option<String>,
+    /// Why this boot is not confirmed by this client.
+    pub lacks: Vec<String>,
     /// When the device's certificate ends to be valid.
     pub certificate_end: Option<crate::tuf::Time>,
     /// What to say of it.
     pub certificate_warning: Option<String>,
+    /// What a person should change.
+    pub warnings: Vec<String>,
+    /// What happened last.
+    pub last: Option<Last>,
 }
 
 impl Agent {
     /// Makes a client from settings; touches nothing.
     pub fn new(settings: Settings) -> Agent {
+        if let Some(warning) = settings.network.warning() {
+            log::warn!("{warning}");
+        }
         Agent {
             bootloader: bootloader(&settings),
             callback: Callback::new(&settings),
@@ -152,6 +179,7 @@ impl Agent {
             memory: Memory::default(),
             report_hardware: Cell::new(false),
             hardware: None,
+            passed_over: Vec::new(),
             settings,
         }
     }
@@ -169,6 +197,11 @@ impl Agent {
     /// The same client, which tells this in place of what `lshw` finds.
     pub fn with_hardware(self, hardware: Option<String>) -> Agent {
         Agent { hardware, ..self }
+    }
+
+    /// The same client, with what of its configuration could not be used.
+    pub fn with_passed_over(self, passed_over: Vec<String>) -> Agent {
+        Agent { passed_over, ..self }
     }
 
     /// The server is told this device's hardware at the next check. It takes seconds to find out.
@@ -191,6 +224,17 @@ impl Agent {
         self.stop.clone()
     }
 
+    /// A first Ctrl-C or SIGTERM ends a transfer soon, and what was fetched is kept; a second one ends the program. A
+    /// deployment that is being written is finished.
+    pub fn stop_on_signals(&self) -> Result<(), AgentError> {
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_conditional_default(signal, self.stop.clone())
+                .and_then(|_| signal_hook::flag::register(signal, self.stop.clone()))
+                .map_err(AgentError::Signals)?;
+        }
+        Ok(())
+    }
+
     /// Whether it was told to stop.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -199,7 +243,9 @@ impl Agent {
     /// Takes the lock; says who holds it otherwise.
     pub fn locked(&self, command: &str) -> Result<Working<'_>, AgentError> {
         let holder = format!("rust-ota {command}");
-        Ok(Working { agent: self, _lock: Lock::take(&self.settings.lock, &holder)? })
+        let working = Working { agent: self, _lock: Lock::take(&self.settings.lock, &holder)? };
+        working.take_over()?;
+        Ok(working)
     }
 
     /// What the metadata of the last check offers.
@@ -229,7 +275,10 @@ impl Agent {
         let names = self.names();
         let facts = self.facts(&names)?;
         let (boot, boot_problem) = match self.bootloader.state() {
-            Ok(state) => (state, None),
+            Ok(state) => {
+                let unsaved = self.bootloader.ready().err().map(|error| error.to_string());
+                (state, unsaved.or_else(|| unused_record(&self.settings)))
+            }
             Err(error) => (BootState::default(), Some(error.to_string())),
         };
         let current = facts.current.as_ref();
@@ -241,10 +290,13 @@ impl Agent {
             apps,
             app_states,
             bootloader: self.bootloader.name(),
+            lacks: self.lacks(&boot),
             boot,
             boot_problem,
             certificate_end: self.certificate_end(),
             certificate_warning: self.certificate_warning(),
+            warnings: self.warnings(),
+            last: self.last(),
         })
     }
 
@@ -312,13 +364,15 @@ impl Agent {
         }
     }
 
-    /// The signed statistics of static deltas to a Target that is fetched from a server.
-    fn delta_stats(&self, target: &TargetRecord) -> Option<StatsFile> {
+    /// What the signed metadata say of static deltas to a Target that is fetched from a server.
+    fn signed_deltas(&self, target: &TargetRecord) -> SignedDeltas {
         if self.bundle.is_some() || !self.settings.static_deltas {
-            return None;
+            return SignedDeltas::default();
         }
         let named = self.names().into_iter().find(|t| t.name == target.name && t.commit == target.commit);
-        named.and_then(|t| t.delta_stats).map(|(sha256, size)| StatsFile { sha256, size })
+        let Some(named) = named else { return SignedDeltas::default() };
+        let stats = named.delta_stats.map(|(sha256, size)| StatsFile { sha256, size });
+        SignedDeltas { deltas: named.deltas, stats }
     }
 
     /// The Targets of the last check, only to call things by their names.
@@ -335,7 +389,7 @@ impl Agent {
         let Ok((http, server)) = link.content(target) else { return Vec::new() };
         let mut sources: Vec<Box<dyn ObjectSource>> = Vec::new();
         for remote in remotes(&http, server) {
-            match remote.http(self.settings.ca.clone(), self.settings.pull_jobs) {
+            match remote.http(self.settings.authorities(), self.settings.pull_jobs) {
                 Ok(http) => sources.push(Box::new(HttpSource::new(http, &remote.url))),
                 Err(error) => log::warn!("{}: {error}", remote.url),
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cli::exit;
 use crate::decide::Stay;
 use crate::store::{KnownBad, TargetRecord};
 
@@ -40,6 +41,8 @@ pub enum Outcome {
     FirmwareUnconfirmed(TargetRecord),
     /// The bootloader went back.
     RolledBack(KnownBad),
+    /// The bootloader went back, and what it went back from had been damaged on this device.
+    Damaged(TargetRecord),
     /// The power was cut before the deployment was whole.
     Cut(TargetRecord),
     /// There was nothing to finalize.
@@ -55,6 +58,71 @@ pub enum Back {
     Reboot(TargetRecord),
     /// It could not be brought back.
     Failed(String),
+}
+
+impl Outcome {
+    /// The exit code of a command that ends with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Outcome::Stayed { plan, .. } => plan.exit_code(),
+            Outcome::Downloaded(_) | Outcome::Confirmed(_) | Outcome::Cut(_) => exit::OK,
+            Outcome::Installed(_) | Outcome::RebootNeeded(_) => exit::REBOOT_NEEDED,
+            Outcome::FirmwareOnTrial(_) => exit::FIRMWARE_ON_TRIAL,
+            Outcome::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
+            Outcome::AppsStaged(_) => exit::APPS_STAGED,
+            Outcome::RolledBack(_)
+            | Outcome::Damaged(_)
+            | Outcome::AppsFailed { back: Back::Running, .. } => exit::ROLLED_BACK,
+            Outcome::AppsFailed { back: Back::Reboot(_), .. } => exit::ROLLBACK_NEEDS_REBOOT,
+            Outcome::AppsFailed { back: Back::Failed(_), .. } => exit::ROLLBACK_FAILED,
+            Outcome::NothingPending => exit::NOTHING_PENDING,
+        }
+    }
+
+    /// Its word for programs, and the Target that it is about.
+    pub fn word(&self) -> (&'static str, Option<&TargetRecord>) {
+        match self {
+            Outcome::Stayed { plan, .. } => (plan.word(), None),
+            Outcome::Downloaded(target) => ("downloaded", Some(target)),
+            Outcome::Installed(target) => ("installed", Some(target)),
+            Outcome::RebootNeeded(target) => ("reboot-needed", Some(target)),
+            Outcome::Confirmed(target) => ("confirmed", target.as_ref()),
+            Outcome::FirmwareOnTrial(target) => ("firmware-on-trial", Some(target)),
+            Outcome::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
+            Outcome::AppsStaged(target) => ("apps-staged", Some(target)),
+            Outcome::AppsFailed { target, .. } => ("apps-failed", Some(target)),
+            Outcome::RolledBack(bad) => ("rolled-back", Some(&bad.target)),
+            Outcome::Damaged(target) => ("damaged", Some(target)),
+            Outcome::Cut(target) => ("cut", Some(target)),
+            Outcome::NothingPending => ("nothing-pending", None),
+        }
+    }
+}
+
+impl Stay {
+    /// The exit code of a command that ends with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Stay::UpToDate(_) | Stay::KnownBad { .. } | Stay::Older { .. } => exit::OK,
+            Stay::Pending(_) => exit::PENDING,
+            Stay::NoneVisible { .. } => exit::NO_MATCHING_TARGET,
+            Stay::NotFound(_) => exit::TARGET_NOT_FOUND,
+            Stay::NoRollbackTarget(_) => exit::NO_ROLLBACK_TARGET,
+        }
+    }
+
+    /// Its word for programs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Stay::UpToDate(_) => "up-to-date",
+            Stay::KnownBad { .. } => "known-bad",
+            Stay::Older { .. } => "older",
+            Stay::Pending(_) => "pending",
+            Stay::NoneVisible { .. } => "none-visible",
+            Stay::NotFound(_) => "not-found",
+            Stay::NoRollbackTarget(_) => "no-rollback-target",
+        }
+    }
 }
 
 /// In a sentence that says what comes next.
@@ -98,6 +166,11 @@ impl fmt::Display for Outcome {
                 f,
                 "{} did not come up: {}; it is known to be bad now and is not tried again by itself",
                 bad.target.name, bad.reason
+            ),
+            Outcome::Damaged(t) => write!(
+                f,
+                "{} did not come up, and objects of it were damaged on this device; they are fetched again with the next update",
+                t.name
             ),
             Outcome::Cut(t) => {
                 write!(f, "The installation of {} was cut before it was whole; it can be repeated", t.name)

@@ -42,7 +42,7 @@ impl<'a> Patience<'a> {
         };
         let before = self.failures;
         self.failures = (before + 1).min(MOST_FAILURES);
-        let time = pause(interval, self.failures, random).max(spread(wish.min(DAY), random));
+        let time = wait(interval, self.failures, wish, random);
         // At the limit there is no news, so nothing is written.
         if self.failures != before || wish > Duration::ZERO {
             let until = super::clock().saturating_add(time.as_secs() as i64);
@@ -60,7 +60,38 @@ impl<'a> Patience<'a> {
     }
 }
 
+/// What a server wishes counts up to a day: no answer keeps a device away for good.
+fn wait(interval: u64, failures: u32, wish: Duration, random: u32) -> Duration {
+    pause(interval, failures, random).max(spread(wish.min(DAY), random))
+}
+
 /// The server said the same to all devices, and they must not come back together.
 fn spread(wish: Duration, random: u32) -> Duration {
     wish.mul_f64(1.0 + f64::from(random) / f64::from(u32::MAX) / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_counts_up_to_a_day() {
+        let seconds = |wish| wait(60, 1, Duration::from_secs(wish), 0).as_secs();
+        assert_eq!(seconds(3600), 3600);
+        assert_eq!(seconds(86_400), 86_400);
+        for wish in [86_401, 10 * 86_400, u64::MAX] {
+            assert_eq!(seconds(wish), 86_400, "{wish}");
+            let latest = wait(60, 1, Duration::from_secs(wish), u32::MAX);
+            assert!(latest <= DAY.mul_f64(1.25), "{wish}: {latest:?}");
+        }
+        assert!(seconds(0) >= 30, "the own pause is the least");
+    }
+
+    #[test]
+    fn an_interval_without_sense_is_one_too() {
+        for random in [0, u32::MAX] {
+            let time = wait(u64::MAX, u32::MAX, Duration::MAX, random);
+            assert!(time > DAY && time.as_secs() < 100 * 366 * 86_400, "{time:?}");
+        }
+    }
 }

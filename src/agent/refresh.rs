@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::root_floor;
 use crate::store::StoreError;
 use crate::tuf::{
-    Change, Limits, Profile, Rejection, Request, Search, Step, TOP, TargetInfo, Time, TrustedMetadata,
-    listed_name, stored_name,
+    Change, Limits, Profile, Reason, Rejection, Request, Search, Step, TOP, TargetInfo, Time,
+    TrustedMetadata, listed_name, stored_name,
 };
 
 /// Where metadata comes from: a server, or a folder of an offline update.
@@ -70,6 +71,13 @@ pub enum RefreshError {
     Unasked {
         /// Its path below the metadata URL.
         path: String,
+    },
+    /// This device trusted a newer root before its own file was damaged, and nobody offers that one any more.
+    RootRollback {
+        /// The version that was trusted.
+        trusted: u64,
+        /// The newest that is offered.
+        got: u64,
     },
     /// The trusted metadata could not be read or stored.
     Store(StoreError),
@@ -208,18 +216,14 @@ impl<'r> Refresh<'r> {
             }
             roots += 1;
         }
+        root_floor::check(self.persist, self.trusted)?;
         self.trusted.finish_root(self.now)?;
         Ok(roots)
     }
 
-    /// The timestamp (5.4), after the roots.
+    /// The timestamp (5.4), after the roots: what was stored is judged by the newest of them.
     pub(crate) fn update_timestamp(&mut self) -> Result<bool, RefreshError> {
-        if self.trusted.timestamp().is_none()
-            && let Some(bytes) = self.persist.read("timestamp.json")?
-            && let Err(rejection) = self.trusted.restore_timestamp(bytes)
-        {
-            self.persist.set_aside("timestamp.json", &rejection.to_string())?;
-        }
+        self.restore_floor()?;
         let request = self.trusted.timestamp_request();
         let change = match self.get(&request)? {
             Fetched::Body(bytes) => self.trusted.update_timestamp(bytes, self.now)?,
@@ -235,12 +239,6 @@ impl<'r> Refresh<'r> {
 
     /// The snapshot (5.5), after the timestamp.
     pub(crate) fn update_snapshot(&mut self) -> Result<bool, RefreshError> {
-        if self.trusted.snapshot().is_none()
-            && let Some(bytes) = self.persist.read("snapshot.json")?
-            && let Err(rejection) = self.trusted.restore_snapshot(bytes)
-        {
-            self.persist.set_aside("snapshot.json", &rejection.to_string())?;
-        }
         if self.trusted.snapshot_is_current(self.now) {
             return Ok(false);
         }
@@ -248,6 +246,33 @@ impl<'r> Refresh<'r> {
         self.trusted.update_snapshot(bytes, self.now)?;
         let document = self.trusted.snapshot();
         document.map_or(Ok(false), |document| store(self.persist, "snapshot.json", &document.bytes))
+    }
+
+    /// Takes back what new files are compared with.
+    fn restore_floor(&mut self) -> Result<(), RefreshError> {
+        if self.trusted.timestamp().is_none()
+            && let Some(bytes) = self.persist.read("timestamp.json")?
+            && let Err(rejection) = self.trusted.restore_timestamp(bytes)
+        {
+            self.not_restored("timestamp.json", &rejection)?;
+        }
+        if self.trusted.snapshot().is_none()
+            && let Some(bytes) = self.persist.read("snapshot.json")?
+            && let Err(rejection) = self.trusted.restore_snapshot(bytes)
+        {
+            self.not_restored("snapshot.json", &rejection)?;
+        }
+        Ok(())
+    }
+
+    /// A stored file that no longer verifies is void by a newer root and stays until another one takes its place.
+    /// Anything else is damage.
+    fn not_restored(&mut self, name: &str, rejection: &Rejection) -> Result<(), RefreshError> {
+        if matches!(rejection.reason, Reason::Unsigned { .. }) {
+            log::debug!("the stored {rejection}");
+            return Ok(());
+        }
+        Ok(self.persist.set_aside(name, &rejection.reason.to_string())?)
     }
 
     fn update_targets(&mut self) -> Result<bool, RefreshError> {
@@ -315,21 +340,17 @@ impl<'r> Refresh<'r> {
     }
 }
 
-/// Takes the next root, wherever it came from, and stores it.
+/// Takes the next root, wherever it came from, and stores it. Nothing else changes on disk: which stored roles it makes
+/// void is seen by their signatures, so a power cut can leave no root beside files that it would judge otherwise.
 pub(super) fn take_root(
     trusted: &mut TrustedMetadata,
     persist: &mut dyn Persist,
     bytes: Vec<u8>,
 ) -> Result<(), RefreshError> {
-    let change = trusted.update_root(bytes)?;
-    if change.restart {
-        // 5.3.11. Before the root is stored: a power cut between must not leave the new root beside
-        // roles that nobody would know to be void.
-        persist.remove("timestamp.json")?;
-        persist.remove("snapshot.json")?;
-    }
+    trusted.update_root(bytes)?;
     // 5.3.8.
-    Ok(persist.write("root.json", &trusted.root().bytes)?)
+    persist.write("root.json", &trusted.root().bytes)?;
+    Ok(root_floor::raise(persist, trusted.root().role.header.version)?)
 }
 
 fn store(persist: &mut dyn Persist, name: &str, bytes: &[u8]) -> Result<bool, RefreshError> {
@@ -375,6 +396,10 @@ impl fmt::Display for RefreshError {
                     "{path}: the server answers \"unchanged\" for a file that is not here; correct the server or its cache"
                 )
             }
+            RefreshError::RootRollback { trusted, got } => write!(
+                f,
+                "root.json: this device trusted version {trusted} before, and the newest one that is offered is {got}: an older state is served; restore the repository's newest root"
+            ),
             RefreshError::Store(error) => error.fmt(f),
         }
     }

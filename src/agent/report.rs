@@ -56,7 +56,9 @@ impl<'a> Report<'a> {
 
     pub fn download_ended(&self, result: &Result<(), AgentError>) {
         self.tell("download-post", Some(if result.is_ok() { "OK" } else { "FAILED" }));
-        let details = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        // A server's delta that ended its process is news although the objects came after it.
+        let trouble = self.agent.memory.delta_trouble.take().unwrap_or_default();
+        let details = result.as_ref().err().map_or(trouble, ToString::to_string);
         self.event(Kind::EcuDownloadCompleted, Some(result.is_ok()), &details);
     }
 
@@ -111,10 +113,10 @@ impl Agent {
         details: &str,
     ) {
         let failure = error.map(|e| format!("err: {e}"));
-        let details = failure.as_deref().unwrap_or(details);
-        if failure.is_some() && self.last_said(details) {
+        if error.is_some_and(|error| self.check_failed_so_before(&error.to_string())) {
             return;
         }
+        let details = failure.as_deref().unwrap_or(details);
         let unknown = TargetRecord {
             name: INITIAL_TARGET.to_string(),
             version: -1,
@@ -129,14 +131,6 @@ impl Agent {
             Some(error.is_none()),
             details,
         );
-    }
-
-    fn last_said(&self, details: &str) -> bool {
-        let events = EventQueue::of(&self.settings.state).events().unwrap_or_default();
-        let last = events.last().and_then(|e| serde_json::from_str::<serde_json::Value>(e.get()).ok());
-        last.is_some_and(|e| {
-            e["eventType"]["id"] == "MetadataUpdateCompleted" && e["event"]["details"] == details
-        })
     }
 
     fn queue(
@@ -223,7 +217,7 @@ impl Agent {
         }
     }
 
-    fn send_events(&self, link: &Link<'_>) -> Result<(), AgentError> {
+    pub(super) fn send_events(&self, link: &Link<'_>) -> Result<(), AgentError> {
         let Some((http, server)) = link.gateway() else { return Ok(()) };
         let queue = EventQueue::of(&self.settings.state);
         deliver(&http, server, queue.events()?, &mut |count| Ok::<_, AgentError>(queue.drop_oldest(count)?))
@@ -263,8 +257,9 @@ impl Agent {
     pub(super) fn write_current(&self, target: &TargetRecord) {
         let names = self.names();
         let known = names.iter().find(|t| t.name == target.name);
-        let tags = known.map_or(&self.settings.tags, |t| &t.tags);
-        if let Err(error) = self.callback.write_current(target, tags) {
+        let (tags, sources) =
+            known.map_or((&self.settings.tags, &[][..]), |t| (&t.tags, t.sources.as_slice()));
+        if let Err(error) = self.callback.write_current(target, tags, sources) {
             log::warn!("{error}");
         }
     }

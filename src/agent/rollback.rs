@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::{AgentError, Outcome, Transfer, Working};
-use crate::store::{Installed, KnownBad, TargetRecord};
+use crate::store::{Installed, KnownBad, Stage, TargetRecord};
 
 const REASON: &str = "rolled back by hand";
 
@@ -10,6 +10,14 @@ impl Working<'_> {
     /// Takes the pending Target back, or goes to the one that ran before. What is left behind is known to be bad.
     /// None where there is nothing to go back to.
     pub fn roll_back(&self, progress: &mut dyn FnMut(Transfer)) -> Result<Option<Outcome>, AgentError> {
+        self.agent.reaches(Stage::Install, None);
+        match self.unrecorded_rollback(progress).transpose() {
+            Some(outcome) => self.agent.recorded(outcome).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn unrecorded_rollback(&self, progress: &mut dyn FnMut(Transfer)) -> Result<Option<Outcome>, AgentError> {
         let agent = self.agent;
         let current = agent.facts(&agent.names())?.current;
         let mut installed = Installed::load(&agent.settings.state)?;

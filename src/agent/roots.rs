@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::AgentError;
-use super::refresh::{Persist, init, load, take_root};
+use super::refresh::{Persist, init, take_root};
 use crate::config::Settings;
 use crate::gateway::identity::is_production;
 use crate::store::{StoreError, atomic};
@@ -23,13 +23,35 @@ pub fn start(
     limits: Limits,
 ) -> Result<TrustedMetadata, AgentError> {
     let shipped = Shipped::of(settings);
-    let mut trusted = match (kept, folder.read("root.json")?) {
-        (Some(kept), _) => kept,
-        (None, Some(_)) => load(folder, profile, limits)?,
-        (None, None) => init(folder, shipped.first()?, profile, limits)?,
+    let mut trusted = match kept {
+        Some(kept) => kept,
+        None => stored_or(folder, profile, limits, &|| shipped.first())?,
     };
     shipped.advance(&mut trusted, folder)?;
     Ok(trusted)
+}
+
+/// The stored root; the first one where none is stored, or where the stored one is damaged. That one is set aside only
+/// when the first one is there and verifies.
+pub(super) fn stored_or(
+    folder: &mut dyn Persist,
+    profile: Profile,
+    limits: Limits,
+    first: &dyn Fn() -> Result<Vec<u8>, AgentError>,
+) -> Result<TrustedMetadata, AgentError> {
+    let damage = match folder.read("root.json")? {
+        None => return Ok(init(folder, first()?, profile, limits)?),
+        Some(root) => match TrustedMetadata::new(root, profile, limits.clone()) {
+            Ok(trusted) => return Ok(trusted),
+            Err(rejection) => rejection.reason.to_string(),
+        },
+    };
+    let lost = |reason: String| AgentError::DamagedRoot { damage: damage.clone(), reason };
+    let first = first().map_err(|error| lost(error.to_string()))?;
+    TrustedMetadata::new(first.clone(), profile, limits.clone()).map_err(|error| lost(error.to_string()))?;
+    folder.set_aside("root.json", &damage)?;
+    log::warn!("root.json: trust starts again from the root that came with the image");
+    Ok(init(folder, first, profile, limits)?)
 }
 
 /// What the image ships.
@@ -43,7 +65,7 @@ enum Shipped {
 impl Shipped {
     fn of(settings: &Settings) -> Shipped {
         let root = &settings.root;
-        let certificate = settings.client.as_ref().map(|(certificate, _)| certificate.as_path());
+        let certificate = settings.identity().map(|(certificate, _)| certificate);
         if !root.is_dir() {
             return Shipped::One(root.clone());
         }
@@ -52,7 +74,7 @@ impl Shipped {
             _ if root.join("root.json").is_file() => Shipped::One(root.join("root.json")),
             _ if !has_kinds => Shipped::Chain(root.clone(), u64::MAX),
             // Never the other kind: its keys sign what was not released.
-            Some(path) => Shipped::Chain(root.join(kind(path)), u64::MAX),
+            Some(path) => Shipped::Chain(root.join(kind(&path)), u64::MAX),
             None => Shipped::Chain(root.join("ci"), COMMON),
         }
     }

@@ -14,7 +14,7 @@ use super::roots::start;
 use crate::cli::exit;
 use crate::config::{Metadata, Settings};
 use crate::decide::Target;
-use crate::gateway::Http;
+use crate::gateway::{Http, HttpError};
 use crate::store::{Etag, StoreError, atomic};
 use crate::tuf::{Class, Header, Limits, Profile, Request, TargetInfo, Time, TrustedMetadata};
 
@@ -65,15 +65,37 @@ pub fn stored(settings: &Settings, now: i64) -> Result<Vec<Target>, AgentError> 
         return Err(AgentError::NotChecked);
     }
     let mut trusted = load(&mut folder, profile(settings), Limits::default())?;
-    restore(&mut trusted, &mut folder, Time(now))?;
-    match restore_tagged(&mut trusted, &mut folder, &settings.tags, Time(now))? {
+    restore(&mut trusted, &mut folder, Time(now)).map_err(not_whole)?;
+    match restore_tagged(&mut trusted, &mut folder, &settings.tags, Time(now)).map_err(not_whole)? {
         Some(_) => Err(AgentError::NotChecked),
         None => Ok(targets(settings, &trusted, Time(now))),
     }
 }
 
-/// What the stored metadata says, expired or not: its Targets, and each role's version and expiry. For a person.
-pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(String, u64, Time)>) {
+/// What was stored is this device's own, and no fault of a server: the next check repairs it.
+fn not_whole(error: RefreshError) -> AgentError {
+    match error {
+        RefreshError::Rejected(rejection) if rejection.reason.class() != Class::Expired => {
+            log::warn!("the metadata that is stored on this device is not whole: {rejection}");
+            AgentError::NotChecked
+        }
+        error => error.into(),
+    }
+}
+
+/// What the stored metadata says, expired or not, for a person.
+#[derive(Debug, Default)]
+pub struct Overview {
+    /// Its Targets.
+    pub offered: Vec<Target>,
+    /// What this client cannot use, and why.
+    pub unusable: Vec<(String, String)>,
+    /// Each role's version and expiry.
+    pub roles: Vec<(String, u64, Time)>,
+}
+
+/// Reads it.
+pub fn overview(settings: &Settings) -> Overview {
     let mut folder = Folder::of(settings);
     let Ok(mut trusted) = load(&mut folder, profile(settings), Limits::default()) else {
         return Default::default();
@@ -92,7 +114,11 @@ pub fn overview(settings: &Settings) -> (Vec<Target>, Vec<(String, u64, Time)>) 
     let roles = roles.into_iter().chain(tagged);
     let known =
         |(name, header): (&str, Option<Header>)| header.map(|h| (name.to_owned(), h.version, h.expires));
-    (targets(settings, &trusted, Time(0)), roles.filter_map(known).collect())
+    Overview {
+        offered: targets(settings, &trusted, Time(0)),
+        unusable: unusable(&trusted),
+        roles: roles.filter_map(known).collect(),
+    }
 }
 
 /// Those of the Targets that an offline update is for and has the content of, by the keys of the trusted root.
@@ -161,9 +187,7 @@ fn profile(settings: &Settings) -> Profile {
 
 /// The Targets of the top-level role, and those of the tags' roles that have a tag of their role.
 fn targets(settings: &Settings, trusted: &TrustedMetadata, now: Time) -> Vec<Target> {
-    let read = |name: &str, t: &TargetInfo| {
-        Target::from_entry(name, t.hashes.sha256_hex().as_deref(), t.custom.as_deref())
-    };
+    let read = |name: &str, t: &TargetInfo| read(name, t).ok();
     let mut targets: Vec<Target> = trusted.targets().filter_map(|(name, t)| read(name, t)).collect();
     for (delegation, name, info) in trusted.tagged_targets(&settings.tags, now) {
         let target = read(name, info);
@@ -173,18 +197,42 @@ fn targets(settings: &Settings, trusted: &TrustedMetadata, now: Time) -> Vec<Tar
     targets
 }
 
+/// Whether there is a root to start from; takes the image's where none is stored.
+pub(super) fn anchor(settings: &Settings) -> Result<(), AgentError> {
+    let mut folder = Folder::of(settings);
+    super::roots::start(settings, &mut folder, None, profile(settings), Limits::default()).map(|_| ())
+}
+
+fn read(name: &str, info: &TargetInfo) -> Result<Target, String> {
+    Target::from_entry(name, info.hashes.sha256_hex().as_deref(), info.custom.as_deref())
+}
+
+/// The Targets of the top-level role that this client cannot use, and why.
+fn unusable(trusted: &TrustedMetadata) -> Vec<(String, String)> {
+    let unread = trusted.top_targets().into_iter().flat_map(|document| &document.role.unread);
+    let unread = unread.map(|(name, why)| (name.clone(), format!("it cannot be read: {why}")));
+    let others =
+        trusted.targets().filter_map(|(name, info)| Some((name.to_owned(), read(name, info).err()?)));
+    unread.chain(others).collect()
+}
+
 /// `<state>/trust`: each role as the bytes that came.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn of(settings: &Settings) -> Folder {
+    pub(super) fn of(settings: &Settings) -> Folder {
         Folder(settings.state.join("trust"))
     }
 }
 
 impl Persist for Folder {
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        atomic::read(&self.0.join(name))
+        let path = self.0.join(name);
+        // A damaged file system can leave a folder where a file was.
+        if path.is_dir() {
+            return self.set_aside(name, "a folder is in its place").map(|()| None);
+        }
+        atomic::read(&path)
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -227,6 +275,7 @@ impl Server {
             200 => Fetched::Body(reply.body),
             304 => Fetched::NotModified,
             403 | 404 => Fetched::Absent,
+            301..=303 | 307 | 308 => return Err(Box::new(moved(url, reply.location.as_deref()))),
             status => return Err(Box::new(Answered { url, status, retry_after: reply.retry_after })),
         };
         Ok((fetched, reply.etag))
@@ -250,6 +299,14 @@ impl Fetch for Conditional {
     fn kept(&mut self, path: &str, bytes: &[u8]) {
         self.etag.kept(path, bytes);
     }
+}
+
+fn moved(url: String, location: Option<&str>) -> HttpError {
+    let reason = format!(
+        "the server sends us to {}, and metadata is not redirected: is there a login page (captive portal) in this network? Else correct the server's address, or set network.redirect_metadata",
+        location.unwrap_or("nowhere")
+    );
+    HttpError::Redirected { url, reason }
 }
 
 /// A status that says nothing about the file.
@@ -283,6 +340,7 @@ pub fn exit_code(error: &RefreshError) -> u8 {
             Class::Expired => exit::EXPIRED,
             _ => exit::SECURITY,
         },
+        RefreshError::RootRollback { .. } => exit::SECURITY,
         RefreshError::Fetch { .. } | RefreshError::Absent { .. } => exit::FETCH_FAILED,
         _ => exit::CHECK_FAILED,
     }

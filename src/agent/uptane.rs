@@ -36,8 +36,10 @@ pub struct Bundle<'e> {
     pub version: u64,
     /// What reports about this assignment are to carry.
     pub correlation_id: Option<String>,
-    /// The Targets. None: nothing is assigned, and the Image repository was not asked.
+    /// The Targets. None: nothing is assigned that does not run, and the Image repository was not asked.
     pub targets: Vec<Verified<'e>>,
+    /// What is assigned and runs, if it was not asked for that reason: serial, and name of the Target.
+    pub runs: Vec<(String, String)>,
 }
 
 /// Why a cycle failed. What was trusted before still is, and nothing unverified was kept.
@@ -69,24 +71,46 @@ pub fn verify<'e>(
     ecus: &'e [Ecu],
     now: Time,
 ) -> Result<Bundle<'e>, UptaneError> {
-    verify_noting(director, image, ecus, now, &mut None)
+    verify_noting(director, image, ecus, now, &mut Noted { correlation_id: None, is_settled: &|_| false })
+}
+
+/// What goes along with a verification.
+pub(crate) struct Noted<'n> {
+    /// The correlation id, as soon as the Director's word is verified; the outer one is none before.
+    pub correlation_id: Option<Option<String>>,
+    /// Whether this assignment was reported as fulfilled. If it runs too, the Image repository has nothing to say about it.
+    pub is_settled: &'n dyn Fn(Option<&str>) -> bool,
 }
 
 /// The same, and notes the correlation id as soon as the Director's word is verified, so that a report of what went
 /// wrong after that can carry it.
-pub fn verify_noting<'e>(
+pub(crate) fn verify_noting<'e>(
     director: &mut Source<'_>,
     image: &mut Source<'_>,
     ecus: &'e [Ecu],
     now: Time,
-    correlation_id: &mut Option<String>,
+    noted: &mut Noted<'_>,
 ) -> Result<Bundle<'e>, UptaneError> {
     let (mode, directed) = ask_director(director, now)?;
-    correlation_id.clone_from(&directed.correlation_id);
+    noted.correlation_id = Some(directed.correlation_id.clone());
     let wanted = assignments(&directed.targets, ecus)?;
-    let targets = if wanted.is_empty() { Vec::new() } else { ask_image(image, &wanted, now)? };
     let version = directed.targets.header.version;
-    Ok(Bundle { mode, version, correlation_id: directed.correlation_id, targets })
+    let settled = (noted.is_settled)(directed.correlation_id.as_deref());
+    let mut bundle = Bundle {
+        mode,
+        version,
+        correlation_id: directed.correlation_id,
+        targets: Vec::new(),
+        runs: Vec::new(),
+    };
+    if settled && wanted.iter().all(Assignment::is_fulfilled) {
+        let pairs =
+            wanted.iter().flat_map(|a| a.ecus.iter().map(|ecu| (ecu.serial.clone(), a.target.clone())));
+        bundle.runs = pairs.collect();
+    } else if !wanted.is_empty() {
+        bundle.targets = ask_image(image, &wanted, now)?;
+    }
+    Ok(bundle)
 }
 
 /// The root that this device trusts; every other one follows from it.
@@ -106,7 +130,12 @@ fn start(source: &mut Source<'_>, limits: Limits) -> Result<TrustedMetadata, Ref
 fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), UptaneError> {
     let fail = |error| UptaneError::refresh(Repository::Director, error);
     let mut trusted = start(source, limits(Repository::Director)).map_err(fail)?;
-    let floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
+    let mut floor = read_floor(source.persist).map_err(|e| fail(e.into()))?;
+    let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
+    run.update_roots().map_err(fail)?;
+    if floor.is_none() {
+        floor = floor_of_stored(source.persist, &trusted).map_err(|e| fail(e.into()))?;
+    }
     let mut run = Refresh::new(&mut trusted, source.fetch, source.persist, now);
     let mode = refresh_director(&mut run, floor.as_ref()).map_err(fail)?;
     // The snapshot says whether the stored targets are the newest; without one they have to be asked for.
@@ -130,9 +159,8 @@ fn ask_director(source: &mut Source<'_>, now: Time) -> Result<(Mode, Directed), 
     Ok((mode, directed))
 }
 
-/// Roots, then timestamp and snapshot where they are served.
+/// Timestamp and snapshot where they are served, after the roots.
 fn refresh_director(run: &mut Refresh<'_>, floor: Option<&Floor>) -> Result<Mode, RefreshError> {
-    run.update_roots()?;
     if run.trusted().root().role.timestamp.distinct_keys().is_empty() {
         return Ok(Mode::Reduced);
     }
@@ -156,6 +184,20 @@ fn read_floor(persist: &mut dyn Persist) -> Result<Option<Floor>, StoreError> {
         Ok(floor) => Ok(Some(floor)),
         Err(error) => persist.set_aside(FLOOR, &error.to_string()).map(|()| None),
     }
+}
+
+/// Where the floor was damaged, what is stored is as good: it was accepted, and a Director that served the timestamp
+/// that is there has to go on.
+fn floor_of_stored(
+    persist: &mut dyn Persist,
+    trusted: &TrustedMetadata,
+) -> Result<Option<Floor>, StoreError> {
+    let Some(bytes) = persist.read("targets.json")? else { return Ok(None) };
+    let full = persist.read("timestamp.json")?.is_some();
+    let mode = if full { Mode::Full } else { Mode::Reduced };
+    let floor = Floor::of_stored(trusted, &bytes, mode);
+    floor.iter().try_for_each(|floor| store_floor(persist, floor, None))?;
+    Ok(floor)
 }
 
 /// A poll with nothing new writes nothing.
@@ -253,6 +295,7 @@ fn refresh_class(error: &RefreshError) -> Class {
                 Class::MetadataFetchFailure
             }
         }
+        RefreshError::RootRollback { .. } => Class::SecurityException,
         RefreshError::NoRoot | RefreshError::Store(_) => Class::LocalFailure,
     }
 }

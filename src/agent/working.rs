@@ -4,29 +4,48 @@ use std::collections::BTreeSet;
 
 use super::apps::{apps_now, remembered};
 use super::content::Content;
+use super::daemon::notify;
 use super::firmware::Change;
 use super::link::Link;
 use super::refresh::RefreshError;
 use super::report::Report;
 use super::{AgentError, Found, Outcome, Step, Transfer, Working, callback, trust};
+use crate::boot::unused_record;
 use crate::cli::exit;
 use crate::decide::{Plan, Policy, Request, Target};
-use crate::store::{DirectorState, Installed, Pending, TargetRecord, atomic};
+use crate::payload::ostree::OstreeError;
+use crate::store::{DirectorState, Installed, Pending, Stage, TargetRecord, atomic};
 
 impl Working<'_> {
     /// Refreshes the trusted metadata and decides.
     pub fn check(&self) -> Result<Found, AgentError> {
-        self.look(&self.agent.link()?, Request::Latest)
+        self.agent.reaches(Stage::Check, None);
+        let found = self.agent.link().and_then(|link| self.look(&link, Request::Latest));
+        self.agent.recorded(found)
     }
 
-    /// Carries out one stage.
+    /// Carries out one stage, and keeps a record of how it ended.
     pub fn step(
         &self,
         step: Step,
         request: Request<'_>,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<Outcome, AgentError> {
+        let outcome = self.unrecorded(step, request, progress);
+        self.agent.recorded(outcome)
+    }
+
+    fn unrecorded(
+        &self,
+        step: Step,
+        request: Request<'_>,
+        progress: &mut dyn FnMut(Transfer),
+    ) -> Result<Outcome, AgentError> {
         let agent = self.agent;
+        if let Some(outcome) = self.settle(step)? {
+            return Ok(outcome);
+        }
+        agent.reaches(step.first_stage(), None);
         let link = agent.link()?;
         let found = match step {
             Step::Update => self.look(&link, request)?,
@@ -45,6 +64,24 @@ impl Working<'_> {
         outcome
     }
 
+    /// A boot that is confirmed and could not be recorded then is recorded now. None where nothing is in the way any more.
+    fn settle(&self, step: Step) -> Result<Option<Outcome>, AgentError> {
+        let agent = self.agent;
+        // aktualizr-lite leaves that to `finalize`.
+        if step == Step::Download || agent.policy != Policy::Native {
+            return Ok(None);
+        }
+        let Some(pending) = Installed::load(&agent.settings.state)?.pending else { return Ok(None) };
+        let runs = agent.content()?.current_commit()?.as_ref() == Some(&pending.target.commit);
+        if !runs || agent.bootloader.state()?.trial {
+            return Ok(None);
+        }
+        match self.finalize()? {
+            Outcome::Confirmed(_) => Ok(None),
+            other => Ok(Some(other)),
+        }
+    }
+
     fn carry_out(
         &self,
         step: Step,
@@ -55,6 +92,11 @@ impl Working<'_> {
     ) -> Result<Outcome, AgentError> {
         log::info!("{}", found.reason);
         let target = &self.agent.chosen(target);
+        if step != Step::Download && self.agent.policy != Policy::Native {
+            self.lines_of_lite(found, &target.name);
+        }
+        let stage = if step == Step::Install { Stage::Install } else { Stage::Download };
+        self.agent.reaches(stage, Some(&target.name));
         let report = Report::new(self.agent, target.clone(), found.facts.current.as_ref());
         if step != Step::Install {
             report.download_starts(&found.reason);
@@ -65,6 +107,22 @@ impl Working<'_> {
         match step {
             Step::Download => Ok(Outcome::Downloaded(target.clone())),
             Step::Install | Step::Update => self.install(target, &report),
+        }
+    }
+
+    /// The lines that scripts look for in the log of aktualizr-lite.
+    fn lines_of_lite(&self, found: &Found, target: &str) {
+        let current = found.facts.current.as_ref().map_or("unknown", |t| t.name.as_str());
+        if self.agent.policy == (Policy::Lite { by_hand: false }) {
+            log::info!("Going to install {target}. Reason: {}", found.reason);
+        }
+        if current == target {
+            log::info!(
+                "The specified Target is already installed, enforcing installation to make sure it's synced and running: {target}"
+            );
+        } else {
+            log::info!("Updating Active Target: {current}");
+            log::info!("To New Target: {target}");
         }
     }
 
@@ -87,10 +145,15 @@ impl Working<'_> {
         target: &TargetRecord,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
-        let stats = self.agent.delta_stats(target);
+        let here = self.agent.content()?.must_have(target).is_ok();
+        if !here {
+            // What could not be installed is not fetched either.
+            self.agent.bootloader.ready()?;
+        }
+        let deltas = self.agent.signed_deltas(target);
         for source in self.agent.other_sources(link, &target.name) {
             let content = self.agent.content()?;
-            match content.fetch_by(self.agent, source.as_ref(), &target.commit, stats.as_ref(), progress) {
+            match content.fetch(self.agent, source.as_ref(), &target.commit, &deltas, progress) {
                 Err(error) if error.exit_code() != exit::NO_SPACE && !self.agent.stopping() => {
                     log::warn!("{error}; asking the next server");
                 }
@@ -98,7 +161,7 @@ impl Working<'_> {
             }
         }
         let source = self.agent.source(link, &target.name)?;
-        self.agent.content()?.fetch_by(self.agent, source.as_ref(), &target.commit, stats.as_ref(), progress)
+        self.agent.content()?.fetch(self.agent, source.as_ref(), &target.commit, &deltas, progress)
     }
 
     /// Refreshes and decides; tells who wants to know.
@@ -154,6 +217,7 @@ impl Working<'_> {
             return Err(error);
         }
         let Ok(offered) = trust::stored(&agent.settings, agent.now()?) else { return Err(error) };
+        agent.goes_on_despite(&error);
         log::error!("{error}; going on with the metadata of an earlier check");
         agent.found(&agent.restricted(offered)?, request)
     }
@@ -215,9 +279,13 @@ impl Working<'_> {
     }
 
     pub(super) fn install(&self, target: &TargetRecord, report: &Report<'_>) -> Result<Outcome, AgentError> {
+        self.agent.reaches(Stage::Install, Some(&target.name));
         let content = self.agent.content()?;
         content.must_have(target)?;
         let runs = content.current_commit()?.as_ref() == Some(&target.commit);
+        if !runs && !content.is_whole(self.agent, &target.commit)? {
+            return Err(OstreeError::Damaged { commit: target.commit.clone() }.into());
+        }
         let firmware = if runs { Ok(Change::None) } else { self.firmware_of(&content, target) };
         if let Ok(Change::Blocked) = firmware {
             return Ok(Outcome::FirmwareUnconfirmed(target.clone()));
@@ -244,6 +312,9 @@ impl Working<'_> {
         firmware: Change,
         report: &Report<'_>,
     ) -> Result<Outcome, AgentError> {
+        if let Some(warning) = unused_record(&self.agent.settings) {
+            log::warn!("{warning}");
+        }
         if let Some(failed) = self.stage_apps(target)? {
             return Ok(failed);
         }
@@ -268,6 +339,11 @@ impl Working<'_> {
 
     fn write(&self, content: &Content, target: &TargetRecord, firmware: Change) -> Result<(), AgentError> {
         self.agent.bootloader.arm()?;
+        log::info!(
+            "deploying {}: this may take minutes on slow flash, and is finished before anything else",
+            target.name
+        );
+        notify(&format!("STATUS=Deploying {}", target.name));
         content.deploy(target)?;
         if firmware == Change::Another {
             self.agent.bootloader.offer_firmware(&content.deployment_folder(&target.commit)?)?;

@@ -2,9 +2,8 @@
 //! OP-TEE) and `fioefi_printenv NAME` (EFI variables), and `_setenv NAME VALUE`. One variable a call.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use super::uboot::{run, search_path};
+use super::program::{command, run};
 use super::{BootError, BootState, Bootloader, FIRMWARE_VARIABLES, TRIAL_VARIABLES};
 
 /// The programs of one family.
@@ -25,7 +24,7 @@ impl Fio {
     fn get(&self, name: &str) -> Result<Option<String>, BootError> {
         let mut command = command(self.print);
         command.arg(name);
-        match run(self.print, command) {
+        match run(self.print, command, "") {
             Ok(text) => {
                 let text = text.trim();
                 let value = text.strip_prefix(name).and_then(|t| t.strip_prefix('=')).unwrap_or(text);
@@ -47,19 +46,13 @@ impl Fio {
             // Where `fioefi` finds the files of the new firmware.
             command.env("FIO_OSTREE_TARGET_SYSROOT", folder);
         }
-        run(self.set, command)?;
+        run(self.set, command, "")?;
         let found = self.get(name)?.unwrap_or_default();
         if found == value {
             return Ok(());
         }
         Err(BootError::NotKept { variable: name.to_string(), wanted: value.to_string(), found })
     }
-}
-
-fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", search_path()).stdin(Stdio::null());
-    command
 }
 
 impl Bootloader for Fio {

@@ -5,7 +5,8 @@
 //! `rollback` when it gave up.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{BootError, BootState, Bootloader};
@@ -168,8 +169,16 @@ impl Grub {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), crate::store::StoreError> {
-    atomic::write(path, bytes)
+/// Where there is no room for a second file, the first one is written over, as GRUB itself does: it keeps its size.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let Err(error) = atomic::write(path, bytes) else { return Ok(()) };
+    if fs::metadata(path)?.len() != bytes.len() as u64 {
+        return Err(io::Error::other(error.to_string()));
+    }
+    log::warn!("{error}; writing over it in its place");
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 impl Bootloader for Grub {

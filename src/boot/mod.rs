@@ -3,6 +3,7 @@
 mod fio;
 pub mod firmware;
 pub mod grub;
+mod program;
 pub mod uboot;
 
 use std::fmt;
@@ -28,6 +29,11 @@ pub struct BootState {
 }
 
 impl BootState {
+    /// Whether the variable is set that only an update sets.
+    pub fn is_announced(&self) -> bool {
+        self.variables.iter().any(|(name, value)| name == "upgrade_available" && value == "1")
+    }
+
     /// What the variables of a counting boot script mean.
     fn of(mut variables: Vec<(String, String)>) -> BootState {
         variables.sort();
@@ -50,6 +56,10 @@ pub trait Bootloader: fmt::Debug {
     fn name(&self) -> &'static str;
     /// Reads what it keeps.
     fn state(&self) -> Result<BootState, BootError>;
+    /// Whether it could be told of a trial: asked before anything is fetched.
+    fn ready(&self) -> Result<(), BootError> {
+        Ok(())
+    }
     /// Before a deployment is written: the next boot is on trial.
     fn arm(&self) -> Result<(), BootError>;
     /// This boot is good: nothing is on trial and nothing is rolled back any more.
@@ -75,6 +85,37 @@ pub fn bootloader(settings: &Settings) -> Box<dyn Bootloader> {
         RollbackMode::Grub => Box::new(grub::Grub::new(settings.grub_env.clone())),
         RollbackMode::UbootMasked => Box::new(uboot::Uboot::new(true, settings.fw_env_config.clone())),
     }
+}
+
+/// What counts boots here, where the configuration cannot say: the first whose variables can be read and are those of an update.
+pub fn found(settings: &Settings) -> RollbackMode {
+    let candidates = [
+        (RollbackMode::UbootMasked, "upgrade_available"),
+        (RollbackMode::UbootGeneric, "bootcount"),
+        (RollbackMode::Fiovb, "upgrade_available"),
+        (RollbackMode::Fioefi, "upgrade_available"),
+        (RollbackMode::Grub, "upgrade_available"),
+    ];
+    let fits = |(mode, wanted): &(RollbackMode, &str)| {
+        let state = bootloader(&Settings { rollback_mode: *mode, ..settings.clone() }).state();
+        state.is_ok_and(|state| state.variables.iter().any(|(name, _)| name == wanted))
+    };
+    candidates.into_iter().find(fits).map_or(RollbackMode::None, |(mode, _)| mode)
+}
+
+/// A warning for a device whose bootloader counts trial boots, while the settings say that it does not.
+pub fn unused_record(settings: &Settings) -> Option<String> {
+    if settings.rollback_mode != RollbackMode::None || settings.primary_is_file() {
+        return None;
+    }
+    let found = found(settings);
+    let mode = bootloader(&Settings { rollback_mode: found, ..settings.clone() }).name();
+    (found != RollbackMode::None).then(|| {
+        format!(
+            "bootloader.rollback_mode is none, but the bootloader of this device counts boots: a system that does not come \
+             up is not rolled back; set it to {mode}"
+        )
+    })
 }
 
 /// A device without boot counting.
@@ -117,6 +158,11 @@ pub enum BootError {
         /// What it printed.
         output: String,
     },
+    /// U-Boot's environment was never saved, or is damaged: the programs show defaults.
+    NeverSaved {
+        /// What the program said.
+        output: String,
+    },
     /// A variable was written and reads back as something else.
     NotKept {
         /// The variable.
@@ -133,12 +179,10 @@ pub enum BootError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The file of variables for the program could not be written.
-    Script {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        reason: String,
+    /// A program did not end, and was killed.
+    Late {
+        /// Its name.
+        program: &'static str,
     },
 }
 
@@ -153,6 +197,10 @@ impl fmt::Display for BootError {
                 f,
                 "{program} failed: {output}; check /etc/fw_env.config and that the environment's place is writable"
             ),
+            BootError::NeverSaved { output } => write!(
+                f,
+                "U-Boot's environment is not there or damaged ({output}), and a write would replace the board's variables by defaults; run saveenv once at U-Boot's prompt, or correct the place and size in /etc/fw_env.config"
+            ),
             BootError::NotKept { variable, wanted, found } => write!(
                 f,
                 "the boot environment did not keep {variable}={wanted} (it reads {found:?}); check /etc/fw_env.config"
@@ -162,7 +210,10 @@ impl fmt::Display for BootError {
                 "{}: {reason}; make it with grub-editenv create, or set rust_ota.grub_env to where it is",
                 path.display()
             ),
-            BootError::Script { path, reason } => write!(f, "cannot write {}: {reason}", path.display()),
+            BootError::Late { program } => write!(
+                f,
+                "{program} did not end and was killed; look whether its device answers and who holds its lock file"
+            ),
         }
     }
 }

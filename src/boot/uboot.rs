@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use super::program::{command, run_both};
 use super::{BootError, BootState, Bootloader, FIRMWARE_VARIABLES, TRIAL_VARIABLES};
 use crate::store::atomic::cut_here;
 
 const SETENV: &str = "fw_setenv";
 const PRINTENV: &str = "fw_printenv";
+/// Of both programs, in every version of them.
+const LOCK: &str = "/var/lock/fw_printenv.lock";
 
 /// The U-Boot of a device.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Uboot {
 
     /// All variables in one write: between two writes a power cut would leave a state that nobody meant.
     fn write(&self, variables: &[(&str, &str)]) -> Result<(), BootError> {
-        let present = self.read()?;
+        let present = self.saved()?;
         if holds(&present, variables).is_ok() {
             return Ok(());
         }
@@ -40,33 +43,56 @@ impl Uboot {
         holds(&self.read()?, variables)
     }
 
+    /// The variables go through a pipe: a file would be one more thing that a full disk, or another user, could stop.
     fn run_script(&self, variables: &[(&str, &str)], separator: char) -> Result<(), BootError> {
         let text: String =
             variables.iter().map(|(name, value)| format!("{name}{separator}{value}\n")).collect();
-        let path = std::env::temp_dir().join(format!("rust-ota-env-{}", std::process::id()));
-        fs::write(&path, text)
-            .map_err(|e| BootError::Script { path: path.clone(), reason: e.to_string() })?;
-        let mut command = self.command(SETENV);
-        command.arg("-s").arg(&path);
         cut_here();
-        let result = run(SETENV, command);
+        let result = self.ask(SETENV, &["-s", "-"], &text);
         cut_here();
-        let _ = fs::remove_file(&path);
         result.map(|_| ())
     }
 
     fn read(&self) -> Result<BTreeMap<String, String>, BootError> {
-        let output = run(PRINTENV, self.command(PRINTENV))?;
+        Ok(parse(&self.ask(PRINTENV, &[], "")?.0))
+    }
+
+    /// What is really in the environment. Where that was never saved, or its checksum is wrong, both programs print
+    /// defaults of their own, and a write would put those in place of the board's variables.
+    fn saved(&self) -> Result<BTreeMap<String, String>, BootError> {
+        let (output, said) = self.ask(PRINTENV, &[], "")?;
+        if is_default(&said) {
+            return Err(BootError::NeverSaved { output: printable(&said) });
+        }
         Ok(parse(&output))
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env_clear().env("PATH", search_path()).stdin(Stdio::null());
-        if let Some(config) = &self.config {
-            command.arg("-c").arg(config);
+    /// Both programs wait for one lock file, and a user may hold that. One that somebody held for so long is not for the
+    /// programs' own short work.
+    fn ask(
+        &self,
+        program: &'static str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<(String, String), BootError> {
+        let once = || {
+            let mut command = command(program);
+            if let Some(config) = &self.config {
+                command.arg("-c").arg(config);
+            }
+            command.args(arguments);
+            run_both(program, command, input)
+        };
+        match once() {
+            Err(error) if is_in_the_way(&error) && fs::remove_file(LOCK).is_ok() => {
+                log::warn!("{error}; {LOCK} was in the way, and is made anew");
+                once()
+            }
+            Err(BootError::Failed { output, .. }) if is_default(&output) => {
+                Err(BootError::NeverSaved { output: printable(&output) })
+            }
+            done => done,
         }
-        command
     }
 }
 
@@ -81,6 +107,10 @@ impl Bootloader for Uboot {
         let counted = |(name, value): &(String, String)| name == "bootcount" && value != "0";
         let trial = state.trial || (!self.masked && state.variables.iter().any(counted));
         Ok(BootState { trial, ..state })
+    }
+
+    fn ready(&self) -> Result<(), BootError> {
+        self.saved().map(|_| ())
     }
 
     fn arm(&self) -> Result<(), BootError> {
@@ -109,14 +139,20 @@ pub fn parse(output: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-pub(super) fn run(program: &'static str, mut command: Command) -> Result<String, BootError> {
-    let output = command.output().map_err(|e| BootError::Program { program, reason: e.to_string() })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let text = if text.trim().is_empty() { output.status.to_string() } else { text.trim().to_string() };
-    Err(BootError::Failed { program, output: text })
+/// u-boot-tools: "Bad CRC, using default environment"; libubootenv: "Cannot read environment, using default".
+fn is_default(said: &str) -> bool {
+    said.to_ascii_lowercase().contains("using default")
+}
+
+/// What a program said, as one line of a message.
+fn printable(said: &str) -> String {
+    said.trim().chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Whether the lock file may be what stopped a program: another user's cannot be opened in a folder that all may write to.
+fn is_in_the_way(error: &BootError) -> bool {
+    let foreign = || fs::symlink_metadata(LOCK).is_ok_and(|lock| lock.uid() != 0 || !lock.is_file());
+    matches!(error, BootError::Late { .. }) || matches!(error, BootError::Failed { .. }) && foreign()
 }
 
 fn holds(present: &BTreeMap<String, String>, wanted: &[(&str, &str)]) -> Result<(), BootError> {
@@ -133,8 +169,15 @@ fn holds(present: &BTreeMap<String, String>, wanted: &[(&str, &str)]) -> Result<
     Ok(())
 }
 
-/// The tools live in /usr/bin or /usr/sbin, depending on the distribution; a unit's PATH may lack the latter.
-pub(super) fn search_path() -> String {
-    let inherited = std::env::var("PATH").unwrap_or_default();
-    format!("{inherited}:/usr/sbin:/usr/bin:/sbin:/bin")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_told_from_what_was_saved() {
+        assert!(is_default("Warning: Bad CRC, using default environment\n"));
+        assert!(is_default("Cannot read environment, using default\n"));
+        assert!(!is_default("## Error: \"x\" not defined\n"));
+        assert!(!is_default(""));
+    }
 }

@@ -21,6 +21,12 @@ fn render(merged: &Merged, settings: &Settings) -> String {
         let shown = if is_secret(key) { "(set, not shown)" } else { &value.text };
         text.push_str(&format!("{key} = \"{shown}\"  # {}:{}\n", value.file.display(), value.line));
     }
+    if !settings.warnings.is_empty() {
+        text.push_str("\n# Warnings\n");
+    }
+    for warning in &settings.warnings {
+        text.push_str(&format!("# {warning}\n"));
+    }
     text.push_str("\n# In force, defaults included\n");
     for (name, value) in in_force(settings) {
         text.push_str(&format!("# {name}: {value}\n"));
@@ -39,8 +45,8 @@ fn in_force(s: &Settings) -> Vec<(&'static str, String)> {
         ("content from", or_none(&s.ostree_server)),
         ("metadata dialect", format!("{:?}", s.metadata).to_lowercase()),
         ("trusted root", s.root.display().to_string()),
-        ("CA certificate", path(&s.ca)),
-        ("device certificate", path(&s.client.as_ref().map(|(c, _)| c.clone()))),
+        ("CA certificate", path(&s.authorities())),
+        ("device certificate", path(&s.identity().map(|(c, _)| c))),
         ("hardware id", s.hardware_id.clone()),
         ("tags", if s.tags.is_empty() { "(all)".to_string() } else { s.tags.join(",") }),
         ("polling", format!("every {} s", s.polling_sec)),

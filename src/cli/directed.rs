@@ -1,9 +1,9 @@
 //! The native commands on a device that has a Director.
 
-use super::exit;
 use super::lines::Listener;
 use crate::agent::director::{Answer, Depth, Director};
 use crate::agent::{Agent, AgentError};
+use crate::gateway::redact::{harmless_json, redacted};
 
 /// The native words for what a Director's device can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,9 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
         Directed::Daemon => false,
     };
     let mut listener = Listener::new(json);
+    if command != Directed::Daemon {
+        agent.stop_on_signals()?;
+    }
     let answer = match command {
         Directed::Daemon => return director.daemon(),
         Directed::Check { .. } => director.online(Depth::Check, &mut |_| {})?,
@@ -47,40 +50,15 @@ pub fn run(agent: &Agent, command: Directed, target: Option<&str>) -> Result<u8,
         Directed::Install { .. } => director.install()?,
     };
     if json {
-        println!("{}", as_json(&answer));
+        println!("{}", harmless_json(&as_json(&answer).to_string()));
     } else {
-        println!("{answer}");
+        println!("{}", redacted(&answer.to_string()));
     }
-    Ok(code(&answer))
-}
-
-/// The exit code of an answer.
-pub fn code(answer: &Answer) -> u8 {
-    match answer {
-        Answer::NoUpdate
-        | Answer::Downloaded(_)
-        | Answer::Updated(_)
-        | Answer::Adopted(_)
-        | Answer::Failed(_) => exit::OK,
-        Answer::Available(_) => exit::NEW_TARGET,
-        Answer::Installed(_) => exit::REBOOT_NEEDED,
-        Answer::Awaiting(_) => exit::PENDING,
-        Answer::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
-    }
+    Ok(answer.exit_code())
 }
 
 /// As the last line of the other steps (lines.rs).
 fn as_json(answer: &Answer) -> serde_json::Value {
-    let (word, target) = match answer {
-        Answer::NoUpdate => ("no-update", None),
-        Answer::Failed(target) => ("failed", Some(target)),
-        Answer::Available(target) => ("available", Some(target)),
-        Answer::Downloaded(target) => ("downloaded", Some(target)),
-        Answer::Installed(target) => ("installed", Some(target)),
-        Answer::Awaiting(target) => ("reboot-needed", Some(target)),
-        Answer::Updated(target) => ("updated", Some(target)),
-        Answer::Adopted(target) => ("adopted", Some(target)),
-        Answer::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
-    };
-    serde_json::json!({"outcome": word, "code": code(answer), "message": answer.to_string(), "target": target})
+    let (word, target) = answer.word();
+    serde_json::json!({"outcome": word, "code": answer.exit_code(), "message": answer.to_string(), "target": target})
 }

@@ -1,7 +1,7 @@
 //! The command line of aktualizr-get: one GET with this device's certificate. On LmP, Docker's credential helper asks by it for
 //! the logins of registries.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -9,6 +9,7 @@ use argh::FromArgs;
 use super::{argv, exit, start_logging};
 use crate::agent::Memory;
 use crate::config::load;
+use crate::gateway::redact::{harmless, redacted};
 
 const NAME: &str = "aktualizr-get";
 
@@ -64,7 +65,7 @@ pub(super) fn main(argv: &[String]) -> u8 {
 }
 
 fn failed(problem: &str) -> u8 {
-    eprintln!("{NAME}: {problem}");
+    eprintln!("{NAME}: {}", redacted(problem));
     exit::ERROR
 }
 
@@ -77,8 +78,22 @@ fn get(args: &Get) -> Result<(), String> {
     if stream.status != 200 {
         return Err(format!("{url}: the server answered {}, and not 200", stream.status));
     }
+    let terminal = io::stdout().is_terminal();
     let mut out = io::stdout().lock();
-    io::copy(&mut stream, &mut out).and_then(|_| out.flush()).map_err(|e| format!("{url}: {e}"))
+    let copied =
+        if terminal { show(&mut stream, &mut out) } else { io::copy(&mut stream, &mut out).map(drop) };
+    copied.and_then(|()| out.flush()).map_err(|e| format!("{url}: {e}"))
+}
+
+/// For a program the body is what came; a terminal does not do what a server says.
+fn show(stream: &mut impl Read, out: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => out.write_all(harmless(&String::from_utf8_lossy(&buffer[..count])).as_bytes())?,
+        }
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

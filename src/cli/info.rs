@@ -3,14 +3,18 @@
 //! It only reads: no lock, no network, no identity that is made, and above all no boot that is confirmed.
 
 use std::fmt::Write;
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use super::{exit, start_logging};
 use crate::agent::Agent;
 use crate::agent::director::{known, known_file};
 use crate::config::{Settings, load};
 use crate::device::{EcuKey, device_id, stored_key};
+use crate::gateway::redact::{harmless, one_line, redacted};
 use crate::store::{EcuRecord, atomic};
 use crate::tuf::stored_name;
 
@@ -116,17 +120,18 @@ pub(super) fn main(argv: &[String]) -> u8 {
             }
             match answer(&args, settings) {
                 Ok(text) => {
-                    print!("{text}");
+                    // Programs get metadata as it came; a terminal does not do what is in it.
+                    print!("{}", if stdout().is_terminal() { harmless(&text) } else { text });
                     exit::OK
                 }
                 Err(text) => {
-                    println!("{text}");
+                    println!("{}", redacted(&text));
                     exit::ERROR
                 }
             }
         }
         Err(error) => {
-            println!("{error}");
+            println!("{}", redacted(&error.to_string()));
             exit::ERROR
         }
     }
@@ -187,13 +192,24 @@ fn answer(args: &Args, settings: Settings) -> Result<String, String> {
         }
     }
     if args.has("name-only") {
-        return device_id(&settings).map(|id| format!("{id}\n")).ok_or("Couldn't load device ID".to_string());
+        return device_id(&settings)
+            .map(|id| format!("{}\n", one_line(&id)))
+            .ok_or("Couldn't load device ID".to_string());
     }
     if let Some(text) = one_thing(args, &settings)? {
         return Ok(text);
     }
-    let mut text = overview(args, &settings)?;
-    print_metadata(args, &settings, &mut text)?;
+    let asked = asked_for(args, &settings)?;
+    if !asked.is_empty() {
+        return Ok(asked);
+    }
+    Ok(overview(args, &settings)? + &running(settings))
+}
+
+/// Whoever asks for metadata, keys or credentials gets them and nothing else: scripts pipe them into other programs.
+fn asked_for(args: &Args, settings: &Settings) -> Result<String, String> {
+    let mut text = String::new();
+    print_metadata(args, settings, &mut text)?;
     if args.has("tls-creds") {
         for (heading, path) in [
             ("Root CA certificate:", settings.ca.as_deref()),
@@ -204,11 +220,10 @@ fn answer(args: &Args, settings: Settings) -> Result<String, String> {
         }
     }
     if args.has("ecu-keys") {
-        let (key, private) = keys(&settings)?;
+        let (key, private) = keys(settings)?;
         let _ = writeln!(text, "Public key ID: {}\nPublic key:\n{}", key.id(), key.public());
-        let _ = writeln!(text, "Private key:\n{private}");
+        let _ = writeln!(text, "Private key:\n{}", private.as_str());
     }
-    text.push_str(&running(settings));
     Ok(text)
 }
 
@@ -226,7 +241,7 @@ fn one_thing(args: &Args, settings: &Settings) -> Result<Option<String>, String>
     } else if args.has("ecu-pub-key") {
         keys(settings)?.0.public().to_string()
     } else if args.has("ecu-prv-key") {
-        keys(settings)?.1
+        keys(settings)?.1.to_string()
     } else {
         return Ok(None);
     };
@@ -236,13 +251,13 @@ fn one_thing(args: &Args, settings: &Settings) -> Result<Option<String>, String>
 fn overview(args: &Args, settings: &Settings) -> Result<String, String> {
     let mut text = String::new();
     match device_id(settings) {
-        Some(id) => drop(writeln!(text, "Device ID: {id}")),
+        Some(id) => drop(writeln!(text, "Device ID: {}", one_line(&id))),
         None => text.push_str("Couldn't load device ID\n"),
     }
     match EcuRecord::load(&settings.state).map_err(|e| e.to_string())? {
         Some(record) => {
-            let _ = writeln!(text, "Primary ECU serial ID: {}", record.serial);
-            let _ = writeln!(text, "Primary ECU hardware ID: {}", record.hardware_id);
+            let _ = writeln!(text, "Primary ECU serial ID: {}", one_line(&record.serial));
+            let _ = writeln!(text, "Primary ECU hardware ID: {}", one_line(&record.hardware_id));
         }
         None => text.push_str("Couldn't load ECU serials\n"),
     }
@@ -258,7 +273,7 @@ fn secondaries(args: &Args, settings: &Settings, text: &mut String) {
     let known = match known(settings) {
         Ok(known) => known,
         Err(error) => {
-            let _ = writeln!(text, "{error}");
+            let _ = writeln!(text, "{}", redacted(&error.to_string()));
             return;
         }
     };
@@ -266,12 +281,12 @@ fn secondaries(args: &Args, settings: &Settings, text: &mut String) {
         text.push_str("Secondaries:\n");
     }
     for (number, ecu) in known.iter().enumerate() {
-        let _ = writeln!(text, "{}) serial ID: {}", number + 1, ecu.serial);
-        let _ = writeln!(text, "   hardware ID: {}", ecu.hardware_id);
+        let _ = writeln!(text, "{}) serial ID: {}", number + 1, one_line(&ecu.serial));
+        let _ = writeln!(text, "   hardware ID: {}", one_line(&ecu.hardware_id));
         match &ecu.firmware {
             Some((hash, name)) => {
-                let _ = writeln!(text, "   installed image hash: {hash}");
-                let _ = writeln!(text, "   installed image filename: {name}");
+                let _ = writeln!(text, "   installed image hash: {}", one_line(hash));
+                let _ = writeln!(text, "   installed image filename: {}", one_line(name));
             }
             None => text.push_str("   no details about installed nor pending images\n"),
         }
@@ -295,7 +310,10 @@ fn fetched(settings: &Settings) -> bool {
     trust(settings, "director", "targets.json").exists()
 }
 
+/// One file is printed as it is; several have headings.
 fn print_metadata(args: &Args, settings: &Settings, text: &mut String) -> Result<(), String> {
+    let among = ["tls-creds", "ecu-keys", "delegation"].map(|option| args.has(option)).contains(&true);
+    let alone = METADATA.iter().filter(|(option, ..)| args.has(option)).count() == 1 && !among;
     for (option, heading, repository, name) in METADATA {
         if !args.has(option) {
             continue;
@@ -307,7 +325,10 @@ fn print_metadata(args: &Args, settings: &Settings, text: &mut String) -> Result
         if name == "root.json" && args.root_version.is_some_and(|wanted| version(&content) != Some(wanted)) {
             return Err(none);
         }
-        let _ = writeln!(text, "{heading}\n{}", content.trim_end());
+        if !alone {
+            let _ = writeln!(text, "{heading}");
+        }
+        let _ = writeln!(text, "{}", content.trim_end());
     }
     if args.has("delegation") {
         delegations(&settings.state.join("trust/image"), text);
@@ -337,7 +358,7 @@ fn delegations(folder: &Path, text: &mut String) {
     for path in found {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let content = std::fs::read_to_string(&path).unwrap_or_default();
-        let _ = writeln!(text, "{name}:\n{}", content.trim_end());
+        let _ = writeln!(text, "{}:\n{}", one_line(&name), content.trim_end());
     }
 }
 
@@ -350,14 +371,15 @@ fn running(settings: Settings) -> String {
         facts.map_or((None, None), |f| (f.booted, f.installed.pending.map(|pending| pending.target.commit)))
     };
     let none = "No currently running version on Primary ECU\n".to_string();
-    let mut text = runs.map_or(none, |hash| format!("Current Primary ECU running version: {hash}\n"));
+    let mut text =
+        runs.map_or(none, |hash| format!("Current Primary ECU running version: {}\n", one_line(&hash)));
     if let Some(hash) = waits {
-        let _ = writeln!(text, "Pending Primary ECU version: {hash}");
+        let _ = writeln!(text, "Pending Primary ECU version: {}", one_line(&hash));
     }
     text
 }
 
-fn keys(settings: &Settings) -> Result<(EcuKey, String), String> {
+fn keys(settings: &Settings) -> Result<(EcuKey, Zeroizing<String>), String> {
     let failed = || "Failed to load Primary ECU keys!".to_string();
     stored_key(settings).map_err(|e| e.to_string())?.ok_or_else(failed)
 }

@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::render::outcome_code;
 use crate::agent::{AgentError, Outcome, Progress, Transfer};
-use crate::decide::Stay;
-use crate::store::TargetRecord;
+use crate::gateway::redact::{harmless_json, redacted};
 
 /// A program is told this often, and when a transfer is whole.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -40,11 +38,11 @@ impl Listener {
 
     /// What it came to; gives the exit code.
     pub fn finish(&self, outcome: &Outcome) -> u8 {
-        let code = outcome_code(outcome);
+        let code = outcome.exit_code();
         if self.json {
-            println!("{}", end(outcome, code));
+            println!("{}", harmless_json(&end(outcome, code).to_string()));
         } else {
-            println!("{outcome}");
+            println!("{}", redacted(&outcome.to_string()));
         }
         code
     }
@@ -65,35 +63,6 @@ fn progress(transfer: &Transfer) -> Value {
 }
 
 fn end(outcome: &Outcome, code: u8) -> Value {
-    let (word, target) = describe(outcome);
+    let (word, target) = outcome.word();
     json!({"outcome": word, "code": code, "message": outcome.to_string(), "target": target})
-}
-
-fn describe(outcome: &Outcome) -> (&'static str, Option<&TargetRecord>) {
-    match outcome {
-        Outcome::Stayed { plan, .. } => (stay(plan), None),
-        Outcome::Downloaded(target) => ("downloaded", Some(target)),
-        Outcome::Installed(target) => ("installed", Some(target)),
-        Outcome::RebootNeeded(target) => ("reboot-needed", Some(target)),
-        Outcome::Confirmed(target) => ("confirmed", target.as_ref()),
-        Outcome::FirmwareOnTrial(target) => ("firmware-on-trial", Some(target)),
-        Outcome::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
-        Outcome::AppsStaged(target) => ("apps-staged", Some(target)),
-        Outcome::AppsFailed { target, .. } => ("apps-failed", Some(target)),
-        Outcome::RolledBack(bad) => ("rolled-back", Some(&bad.target)),
-        Outcome::Cut(target) => ("cut", Some(target)),
-        Outcome::NothingPending => ("nothing-pending", None),
-    }
-}
-
-fn stay(plan: &Stay) -> &'static str {
-    match plan {
-        Stay::UpToDate(_) => "up-to-date",
-        Stay::KnownBad { .. } => "known-bad",
-        Stay::Older { .. } => "older",
-        Stay::Pending(_) => "pending",
-        Stay::NoneVisible { .. } => "none-visible",
-        Stay::NotFound(_) => "not-found",
-        Stay::NoRollbackTarget(_) => "no-rollback-target",
-    }
 }

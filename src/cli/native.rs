@@ -1,15 +1,17 @@
 //! The `rust-ota` command line.
 
+use crate::gateway::redact::{harmless, harmless_json, redacted};
 use std::path::PathBuf;
 
 use argh::FromArgs;
 
 use super::directed::{self, Directed};
+use super::fitness::{self, Look};
 use super::lines::{self, Listener};
-use super::{argv, config, exit, explain, render, start_logging, tuf, uptane};
+use super::{any_settings, argv, config, exit, explain, render, start_logging, stay_up, tuf, uptane, warn};
 use crate::agent::director::Depth;
 use crate::agent::{Agent, AgentError, Step};
-use crate::config::{Settings, Trust, load};
+use crate::config::{ConfigError, Trust, load};
 use crate::decide::Request;
 
 /// Keeps this OSTree device up to date: finds the newest Target that is meant for it, fetches it, deploys it, and
@@ -45,6 +47,7 @@ enum Command {
     ClearFailed(ClearFailed),
     Daemon(Daemon),
     Deadline(Deadline),
+    TakeOver(TakeOver),
     Config(ConfigCommand),
     Tuf(tuf::Tuf),
     Uptane(uptane::Uptane),
@@ -129,9 +132,12 @@ struct List {
 #[derive(FromArgs)]
 #[argh(subcommand, name = "explain")]
 struct Explain {
-    /// name or version of a Target to ask about; the newest where none is given
+    /// name or version of a Target to ask about; the newest if none is given
     #[argh(positional)]
     target: Option<String>,
+    /// print as JSON
+    #[argh(switch)]
+    json: bool,
 }
 
 /// forget that a Target failed here, so that it is tried again
@@ -157,6 +163,21 @@ struct Daemon {
 #[argh(subcommand, name = "deadline")]
 struct Deadline {}
 
+/// take over the old client's state now, as the first command that needs it does
+#[derive(FromArgs)]
+#[argh(subcommand, name = "takeover")]
+struct TakeOver {
+    /// change nothing; print what will work with this client, what will not, and what to do
+    #[argh(switch)]
+    check: bool,
+    /// with --check: the root folder of a device or an image, instead of this device
+    #[argh(option)]
+    root: Option<PathBuf>,
+    /// with --check: print JSON
+    #[argh(switch)]
+    json: bool,
+}
+
 /// look at the configuration
 #[derive(FromArgs)]
 #[argh(subcommand, name = "config")]
@@ -169,12 +190,22 @@ struct ConfigCommand {
 #[argh(subcommand)]
 enum ConfigSub {
     Show(ConfigShow),
+    Check(ConfigCheck),
 }
 
 /// print every value and the file that it came from
 #[derive(FromArgs)]
 #[argh(subcommand, name = "show")]
 struct ConfigShow {}
+
+/// print lines that are not read as they look, and whether certificates and server work
+#[derive(FromArgs)]
+#[argh(subcommand, name = "check")]
+struct ConfigCheck {
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+}
 
 /// Runs one native command.
 pub fn main(arguments: &[String]) -> u8 {
@@ -201,14 +232,23 @@ pub fn main(arguments: &[String]) -> u8 {
     if let Command::Uptane(args) = &command {
         return uptane::run(args);
     }
+    if let Some((look, json)) = look(&command) {
+        return fitness::check(&args.config, look, json);
+    }
     let lines = command.speaks_lines();
-    match with_settings(&args.config, args.loglevel, command) {
+    let ended = match command {
+        Command::Daemon(Daemon { interval }) => stay_up(&args.config, interval, &mut || {
+            with_settings(&args.config, args.loglevel, Command::Daemon(Daemon { interval }))
+        }),
+        command => with_settings(&args.config, args.loglevel, command),
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             if lines {
-                println!("{}", lines::failure(&error));
+                println!("{}", harmless_json(&lines::failure(&error).to_string()));
             }
-            eprintln!("rust-ota: {error}");
+            eprintln!("rust-ota: {}", redacted(&error.to_string()));
             render::error_code(&error)
         }
     }
@@ -227,6 +267,20 @@ impl Command {
     }
 }
 
+/// Commands that change nothing, and report a configuration that cannot be used.
+fn look(command: &Command) -> Option<(Look<'_>, bool)> {
+    match command {
+        Command::TakeOver(TakeOver { check: true, root: Some(root), json }) => {
+            Some((Look::Folder(root), *json))
+        }
+        Command::TakeOver(TakeOver { check: true, root: None, json }) => Some((Look::Device, *json)),
+        Command::Config(ConfigCommand { command: ConfigSub::Check(ConfigCheck { json }) }) => {
+            Some((Look::Configuration, *json))
+        }
+        _ => None,
+    }
+}
+
 fn early_exit(early: &argh::EarlyExit) -> u8 {
     if early.status.is_ok() {
         println!("{}", early.output.trim_end());
@@ -238,23 +292,37 @@ fn early_exit(early: &argh::EarlyExit) -> u8 {
 
 fn with_settings(paths: &[PathBuf], loglevel: Option<u8>, command: Command) -> Result<u8, AgentError> {
     if let Command::Config(ConfigCommand { command: ConfigSub::Show(_) }) = command {
-        print!("{}", config::show(paths).map_err(AgentError::Config)?);
+        print!("{}", harmless(&config::show(paths).map_err(AgentError::Config)?));
         return Ok(exit::OK);
     }
-    let (_, mut settings) = load(paths).map_err(AgentError::Config)?;
+    let (mut settings, passed_over) = match command {
+        Command::Finalize(_) | Command::Deadline(_) => any_settings(paths).map_err(AgentError::Config)?,
+        _ => (load(paths).map_err(AgentError::Config)?.1, Vec::new()),
+    };
     start_logging(loglevel.unwrap_or(settings.loglevel));
+    for fault in &passed_over {
+        log::error!("passed over: {fault}");
+    }
+    warn(&settings);
     if let Command::Daemon(Daemon { interval: Some(seconds) }) = command {
         settings.polling_sec = seconds;
     }
-    run(settings, command)
+    let passed_over = passed_over.iter().map(ToString::to_string).collect();
+    run(Agent::new(settings).with_passed_over(passed_over), command)
 }
 
-fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
-    let agent = Agent::new(settings);
-    if agent.settings().director.trust == Trust::Director
-        && let Some((what, target)) = of_director(&command)
-    {
-        return directed::run(&agent, what, target);
+fn run(agent: Agent, command: Command) -> Result<u8, AgentError> {
+    if let Some((what, target)) = of_director(&command) {
+        // Called as aktualizr or aktualizr-lite the name says it; here a guess would be another mind on the same device.
+        if !agent.settings().director.trust_is_known {
+            return Err(AgentError::Config(ConfigError::Missing {
+                key: "rust_ota.trust",
+                purpose: "what decides the version: director (Uptane, as aktualizr), or latest (as aktualizr-lite)",
+            }));
+        }
+        if agent.settings().director.trust == Trust::Director {
+            return directed::run(&agent, what, target);
+        }
     }
     match command {
         Command::Check(Check { json }) => {
@@ -267,16 +335,19 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             print!("{}", if json { render::targets_json(&found) } else { render::targets_text(&found) });
             Ok(exit::OK)
         }
-        Command::Explain(Explain { target }) => Ok(explain::run(&agent, request(&target))),
+        Command::Explain(Explain { target, json }) => Ok(explain::run(&agent, request(&target), json)),
         Command::Download(Download { target, dry_run: true, .. }) => {
-            println!("{}", agent.plan_download(request(&target))?);
+            println!("{}", redacted(&agent.plan_download(request(&target))?));
             Ok(exit::OK)
         }
         Command::Download(Download { target, json, .. }) => step(&agent, Step::Download, &target, json),
         Command::Install(Install { target, json }) => step(&agent, Step::Install, &target, json),
         Command::Update(Update { target, json }) => step(&agent, Step::Update, &target, json),
         Command::Finalize(Finalize { json }) => {
-            Ok(Listener::new(json).finish(&agent.locked("finalize")?.finalize()?))
+            let code = agent.finalize().map(|outcome| Listener::new(json).finish(&outcome));
+            // The verdict comes first and does not depend on it.
+            agent.deliver_soon();
+            code
         }
         Command::Status(Status { json }) => {
             let status = agent.status()?;
@@ -287,6 +358,11 @@ fn run(settings: Settings, command: Command) -> Result<u8, AgentError> {
             let cleared = agent.locked("clear-failed")?.clear_failed(target.as_deref())?;
             println!("{cleared} known-bad Target{} cleared", if cleared == 1 { "" } else { "s" });
             Ok(exit::OK)
+        }
+        Command::TakeOver(TakeOver { root: None, json: false, .. }) => fitness::take_over(&agent),
+        Command::TakeOver(_) => {
+            eprintln!("rust-ota: --root and --json need --check");
+            Ok(exit::ERROR)
         }
         Command::Deadline(_) => Ok(Listener::new(false).finish(&agent.deadline()?)),
         Command::Daemon(_) => crate::agent::daemon::run(&agent, false),
@@ -317,6 +393,11 @@ fn request(target: &Option<String>) -> Request<'_> {
 
 fn step(agent: &Agent, step: Step, target: &Option<String>, json: bool) -> Result<u8, AgentError> {
     let mut listener = Listener::new(json);
-    let outcome = agent.locked(step.name())?.step(step, request(target), &mut |t| listener.show(&t))?;
-    Ok(listener.finish(&outcome))
+    agent.stop_on_signals()?;
+    let outcome = agent.locked(step.name())?.step(step, request(target), &mut |t| listener.show(&t));
+    let code = outcome.map(|outcome| listener.finish(&outcome));
+    if step == Step::Install {
+        agent.deliver_soon();
+    }
+    code
 }

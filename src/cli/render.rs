@@ -3,30 +3,35 @@
 use serde_json::{Value, json};
 
 use super::exit;
-use crate::agent::{AgentError, AppState, Back, Found, Outcome, Status};
-use crate::decide::{Plan, Stay, Target};
+use crate::agent::{AgentError, AppState, Found, Status};
+use crate::decide::{Plan, Target};
+use crate::gateway::redact::{harmless_json, one_line, redacted};
 use crate::payload::apps::Container;
 use crate::store::TargetRecord;
 
 /// `check` and `list` for a person.
 pub fn targets_text(found: &Found) -> String {
     if found.visible.is_empty() {
-        return format!("\nNo Targets found\n\n{}\n", found.reason);
+        return format!("\nNo Targets found\n\n{}\n", redacted(&found.reason));
     }
     let mut text = String::from("\nFound Targets: \n");
     for target in &found.visible {
         let marks = marks(found, target).join(", ");
         let marks = if marks.is_empty() { String::new() } else { format!(" ({marks})") };
-        text.push_str(&format!("{}{marks}\n\tostree: {}\n", target.name, target.commit));
+        text.push_str(&format!(
+            "{}{marks}\n\tostree: {}\n",
+            one_line(&target.name),
+            one_line(&target.commit)
+        ));
         if !target.apps.is_empty() {
             text.push_str("\tapps:\n");
             for (name, uri) in &target.apps {
-                text.push_str(&format!("\t\t{name} -> {uri}\n"));
+                text.push_str(&format!("\t\t{} -> {}\n", one_line(name), one_line(uri)));
             }
         }
         text.push('\n');
     }
-    text.push_str(&format!("{}\n", found.reason));
+    text.push_str(&format!("{}\n", redacted(&found.reason)));
     text
 }
 
@@ -52,7 +57,7 @@ fn selected(found: &Found, target: &Target) -> bool {
 /// `check` and `list` for a program: an array; members that are false are left out.
 pub fn targets_json(found: &Found) -> String {
     let list: Vec<Value> = found.visible.iter().map(|t| target_json(found, t)).collect();
-    format!("{}\n", Value::Array(list))
+    format!("{}\n", harmless_json(&Value::Array(list).to_string()))
 }
 
 fn target_json(found: &Found, target: &Target) -> Value {
@@ -87,10 +92,10 @@ fn apps_json(target: &Target) -> Value {
 pub fn status_text(status: &Status) -> String {
     let installed = &status.facts.installed;
     let name = |t: Option<&TargetRecord>| {
-        t.map_or("unknown".to_string(), |t| format!("{} (version {})", t.name, t.version))
+        t.map_or("unknown".to_string(), |t| format!("{} (version {})", one_line(&t.name), t.version))
     };
-    let mut text = format!("Hardware id:  {}\n", status.facts.hardware_id);
-    text.push_str(&format!("Tags:         {}\n", list_or_all(&status.facts.tags)));
+    let mut text = format!("Hardware id:  {}\n", one_line(&status.facts.hardware_id));
+    text.push_str(&format!("Tags:         {}\n", one_line(&list_or_all(&status.facts.tags))));
     text.push_str(&format!("Running:      {}\n", name(status.facts.current.as_ref())));
     text.push_str(&format!(
         "Commit:       {}\n",
@@ -99,28 +104,47 @@ pub fn status_text(status: &Status) -> String {
     if let Some(pending) = &installed.pending {
         text.push_str(&format!("Pending:      {}: reboot, then finalize\n", name(Some(&pending.target))));
     }
+    for lack in &status.lacks {
+        text.push_str(&format!("Not confirmed: {}\n", redacted(lack)));
+    }
     if let Some(previous) = &installed.previous {
         text.push_str(&format!("Before:       {}\n", name(Some(previous))));
     }
     for app in &status.app_states {
-        text.push_str(&format!("App:          {}: {} ({})\n", app.name, app.state, app.uri));
+        text.push_str(&format!(
+            "App:          {}: {} ({})\n",
+            one_line(&app.name),
+            one_line(app.state),
+            one_line(&app.uri)
+        ));
     }
     for bad in installed.known_bad.iter().chain(&installed.bad_apps) {
         let times = if bad.count == 1 { "once".to_string() } else { format!("{} times", bad.count) };
-        text.push_str(&format!("Known bad:    {}: {} ({times})\n", name(Some(&bad.target)), bad.reason));
+        text.push_str(&format!(
+            "Known bad:    {}: {} ({times})\n",
+            name(Some(&bad.target)),
+            redacted(&bad.reason)
+        ));
+    }
+    if let Some(last) = &status.last {
+        text.push_str(&format!("Last run:     {}\n", redacted(&super::explain::last_run(last))));
     }
     let variables: Vec<String> = status.boot.variables.iter().map(|(n, v)| format!("{n}={v}")).collect();
-    text.push_str(&format!("Bootloader:   {} {}\n", status.bootloader, variables.join(" ")));
+    text.push_str(&format!("Bootloader:   {} {}\n", status.bootloader, one_line(&variables.join(" "))));
     if let Some(problem) = &status.boot_problem {
-        text.push_str(&format!("              {problem}\n"));
+        text.push_str(&format!("              {}\n", redacted(problem)));
     }
     if let Some(warning) = &status.certificate_warning {
-        text.push_str(&format!("Certificate:  {warning}\n"));
+        text.push_str(&format!("Certificate:  {}\n", redacted(warning)));
+    }
+    for warning in &status.warnings {
+        text.push_str(&format!("Warning:      {}\n", redacted(warning)));
     }
     text
 }
 
-fn list_or_all(list: &[String]) -> String {
+/// Tags, for a person.
+pub fn list_or_all(list: &[String]) -> String {
     if list.is_empty() { "(all)".to_string() } else { list.join(",") }
 }
 
@@ -140,6 +164,8 @@ pub fn status_json(status: &Status) -> String {
         "pending": installed.pending,
         "previous": installed.previous,
         "known_bad": installed.known_bad,
+        "warnings": status.warnings,
+        "last": status.last,
         "certificate_expires": status.certificate_end.map(|end| end.to_string()),
         "bootloader": {
             "mode": status.bootloader,
@@ -149,7 +175,7 @@ pub fn status_json(status: &Status) -> String {
             "problem": status.boot_problem,
         },
     });
-    format!("{value:#}\n")
+    format!("{}\n", harmless_json(&format!("{value:#}")))
 }
 
 fn app_states_json(states: &[AppState]) -> Value {
@@ -161,38 +187,12 @@ fn app_states_json(states: &[AppState]) -> Value {
     states.iter().map(app).collect()
 }
 
-/// The exit code of an outcome.
-pub fn outcome_code(outcome: &Outcome) -> u8 {
-    match outcome {
-        Outcome::Stayed { plan, .. } => stay_code(plan),
-        Outcome::Downloaded(_) | Outcome::Confirmed(_) | Outcome::Cut(_) => exit::OK,
-        Outcome::Installed(_) | Outcome::RebootNeeded(_) => exit::REBOOT_NEEDED,
-        Outcome::FirmwareOnTrial(_) => exit::FIRMWARE_ON_TRIAL,
-        Outcome::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
-        Outcome::AppsStaged(_) => exit::APPS_STAGED,
-        Outcome::RolledBack(_) | Outcome::AppsFailed { back: Back::Running, .. } => exit::ROLLED_BACK,
-        Outcome::AppsFailed { back: Back::Reboot(_), .. } => exit::ROLLBACK_NEEDS_REBOOT,
-        Outcome::AppsFailed { back: Back::Failed(_), .. } => exit::ROLLBACK_FAILED,
-        Outcome::NothingPending => exit::NOTHING_PENDING,
-    }
-}
-
 /// The exit code of `check`.
 pub fn check_code(found: &Found) -> u8 {
     match &found.plan {
         Plan::Update(_) if !found.sync.is_empty() => exit::SYNC_APPS,
         Plan::Update(_) => exit::NEW_TARGET,
-        Plan::Stay(stay) => stay_code(stay),
-    }
-}
-
-pub fn stay_code(stay: &Stay) -> u8 {
-    match stay {
-        Stay::UpToDate(_) | Stay::KnownBad { .. } | Stay::Older { .. } => exit::OK,
-        Stay::Pending(_) => exit::PENDING,
-        Stay::NoneVisible { .. } => exit::NO_MATCHING_TARGET,
-        Stay::NotFound(_) => exit::TARGET_NOT_FOUND,
-        Stay::NoRollbackTarget(_) => exit::NO_ROLLBACK_TARGET,
+        Plan::Stay(stay) => stay.exit_code(),
     }
 }
 

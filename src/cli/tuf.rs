@@ -3,6 +3,7 @@
 //! The command line is the one that the TUF project asks of clients under test. It uses neither the
 //! device's configuration nor its trusted metadata, and the system's clock as it is.
 
+use crate::gateway::redact::{one_line, redacted};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::exit;
 use crate::agent::refresh::{self, Refresh, RefreshError};
 use crate::agent::trust::{Folder, Server};
-use crate::gateway::{Http, HttpError, HttpSettings};
+use crate::gateway::{Http, HttpError, HttpSettings, PlainHttp};
 use crate::payload::file::{self, Fetched, FileError};
 use crate::store::{StoreError, atomic};
 use crate::tuf::{Limits, Profile, TargetInfo, Time, TrustedMetadata, quote, quote_path, to_hex};
@@ -87,7 +88,7 @@ pub(super) fn main(args: &Tuf) -> u8 {
     match done {
         Ok(()) => exit::OK,
         Err(error) => {
-            eprintln!("rust-ota tuf: {error}");
+            eprintln!("rust-ota tuf: {}", redacted(&error.to_string()));
             exit::ERROR
         }
     }
@@ -114,7 +115,7 @@ fn download(args: &Tuf) -> Result<(), TufError> {
             let done = file::fetch(&http, &url, &info, &target_dir.join(file_name(name)));
             let done = done.map_err(|source| TufError::Target { name: name.clone(), source })?;
             let what = if done == Fetched::New { "downloaded" } else { "unchanged" };
-            println!("{name}: {what}, signed by {role}");
+            println!("{}: {what}, signed by {}", one_line(name), one_line(&role.to_string()));
         }
         Ok(())
     })
@@ -172,7 +173,7 @@ fn http(args: &Tuf) -> Result<Http, TufError> {
         .flatten()
         .any(|url| url.starts_with("https:"));
     let ca = secure.then(|| args.ca.clone());
-    Ok(Http::new(&HttpSettings { ca, plain_http: true, ..HttpSettings::default() })?)
+    Ok(Http::new(&HttpSettings { ca, plain_http: PlainHttp::Any, ..HttpSettings::default() })?)
 }
 
 fn now() -> Time {

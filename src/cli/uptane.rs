@@ -2,6 +2,7 @@
 //!
 //! It uses neither the device's configuration nor its trusted metadata, sends nothing, installs nothing.
 
+use crate::gateway::redact::{one_line, redacted};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::tuf::file_name;
 use super::{exit, start_logging};
 use crate::agent::trust::{Folder, Server};
 use crate::agent::uptane::{Bundle, Source, UptaneError, download, verify};
-use crate::gateway::{ClientIdentity, Http, HttpError, HttpSettings};
+use crate::gateway::{ClientIdentity, Http, HttpError, HttpSettings, PlainHttp};
 use crate::payload::file::Fetched;
 use crate::store::{Lock, StoreError, atomic};
 use crate::tuf::Time;
@@ -112,7 +113,7 @@ pub(super) fn run(args: &Uptane) -> u8 {
     match update(args) {
         Ok(()) => exit::OK,
         Err(error) => {
-            eprintln!("rust-ota uptane: {error}");
+            eprintln!("rust-ota uptane: {}", redacted(&error.to_string()));
             println!("error: {}", error.class());
             exit::ERROR
         }
@@ -180,7 +181,7 @@ fn report(bundle: &Bundle<'_>) {
     };
     println!("Director: targets {}, {mode}", bundle.version);
     if let Some(id) = &bundle.correlation_id {
-        println!("correlation id: {id}");
+        println!("correlation id: {}", one_line(id));
     }
     if bundle.targets.is_empty() {
         println!("nothing is assigned, so the Image repository was not asked");
@@ -189,7 +190,7 @@ fn report(bundle: &Bundle<'_>) {
 
 fn fetch(args: &Uptane, http: &Http, target: &Verified<'_>) -> Result<(), UptaneError> {
     let serials: Vec<&str> = target.ecus.iter().map(|ecu| ecu.serial.as_str()).collect();
-    let (name, serials) = (&target.target, serials.join(", "));
+    let (name, serials) = (one_line(&target.target), one_line(&serials.join(", ")));
     if target.is_ostree {
         let commit = target.info.hashes.sha256_hex().unwrap_or_default();
         println!(
@@ -197,7 +198,7 @@ fn fetch(args: &Uptane, http: &Http, target: &Verified<'_>) -> Result<(), Uptane
         );
         return Ok(());
     }
-    let path = args.download_dir.join(file_name(name));
+    let path = args.download_dir.join(file_name(&target.target));
     let what = match download(http, &args.image_url, target, &path)? {
         Fetched::New => "downloaded to",
         Fetched::Unchanged => "verified again in",
@@ -234,7 +235,7 @@ fn http(args: &Uptane) -> Result<Http, CommandError> {
     let secure = [&args.director_url, &args.image_url].iter().any(|url| url.starts_with("https:"));
     // A Target may have a URL of its own, so the CAs are there also when both servers are plain.
     let ca = Some(args.ca.clone()).filter(|ca| secure || ca.is_file());
-    Ok(Http::new(&HttpSettings { ca, client, plain_http: true, ..HttpSettings::default() })?)
+    Ok(Http::new(&HttpSettings { ca, client, plain_http: PlainHttp::Any, ..HttpSettings::default() })?)
 }
 
 fn now() -> Time {

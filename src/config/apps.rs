@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ConfigError;
-use super::settings::{Reader, bad};
+use super::reader::{Reader, bad};
 
 /// Which engine runs apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct AppSettings {
     pub proxy: Option<String>,
     /// `rust_ota.registry_ca`: whom to trust for registries; by default the system's bundle, or else the CA of `tls`.
     pub registry_ca: Option<PathBuf>,
+    /// `rust_ota.apps_may`: what apps may ask of the host; `*` is all that engines take.
+    pub may: Vec<String>,
     /// `rust_ota.app_start_sec`: how long an app may take until it is up.
     pub start_sec: u64,
     /// `rust_ota.app_settle_sec`: how long it must then stay up before it counts.
@@ -62,16 +64,31 @@ pub(super) fn read(m: &Reader<'_>) -> Result<AppSettings, ConfigError> {
         store: path("reset_apps_root", "/var/sota/reset-apps"),
         images: path("images_data_root", images),
         watermark: watermark(m)?,
-        prune: m.switch("pacman", "docker_prune", true)?,
+        prune: m.unless_off("pacman", "docker_prune"),
         create_before_reboot: m.switch("pacman", "create_containers_before_reboot", true)?,
         stop_before_update: m.switch("pacman", "stop_apps_before_update", true)?,
         compose: compose(m, engine),
         engine,
         proxy: proxy(m)?,
         registry_ca: m.path("rust_ota", "registry_ca").or_else(super::public_ca),
-        start_sec: m.number("rust_ota", "app_start_sec", 120)?,
-        settle_sec: m.number("rust_ota", "app_settle_sec", 5)?,
+        may: may(m)?,
+        start_sec: m.seconds("rust_ota", "app_start_sec", 120)?,
+        settle_sec: m.seconds("rust_ota", "app_settle_sec", 5)?,
     })
+}
+
+/// Besides absolute paths and `*`.
+const RIGHTS: [&str; 6] = ["privileged", "host-namespaces", "devices", "capabilities", "security", "other"];
+
+fn may(m: &Reader<'_>) -> Result<Vec<String>, ConfigError> {
+    let Some(value) = m.0.get("rust_ota", "apps_may") else { return Ok(vec!["*".to_string()]) };
+    let words = m.list("rust_ota", "apps_may");
+    let known = |word: &String| word == "*" || word.starts_with('/') || RIGHTS.contains(&word.as_str());
+    if words.iter().all(known) {
+        return Ok(words);
+    }
+    let expected = "*, or a list of absolute paths, privileged, host-namespaces, devices, capabilities, security and other";
+    Err(bad(value, "rust_ota", "apps_may", expected))
 }
 
 fn proxy(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
@@ -83,14 +100,14 @@ fn proxy(m: &Reader<'_>) -> Result<Option<String>, ConfigError> {
     }
 }
 
+/// aktualizr-lite reads it as C does: what stands behind the digits does not count, as in `80%`.
 fn watermark(m: &Reader<'_>) -> Result<u64, ConfigError> {
-    let percent = m.number("pacman", "storage_watermark", 80)?;
-    match m.value("pacman", "storage_watermark") {
-        Some(value) if !(20..=95).contains(&percent) => {
-            Err(bad(value, "pacman", "storage_watermark", "a percentage from 20 to 95"))
-        }
-        _ => Ok(percent),
-    }
+    let Some(value) = m.value("pacman", "storage_watermark") else { return Ok(80) };
+    let text = value.text.trim_start();
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let digits = text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let percent = digits.parse().ok().filter(|percent| (20..=95).contains(percent));
+    percent.ok_or_else(|| bad(value, "pacman", "storage_watermark", "a percentage from 20 to 95"))
 }
 
 /// Debian has `docker-compose`, others `docker compose`; aktualizr-lite's default names `docker` and may mean either.
@@ -134,10 +151,24 @@ mod tests {
         assert_eq!(s.store, Path::new("/var/sota/reset-apps"));
         assert_eq!(s.images, Path::new("/var/lib/docker"));
         assert_eq!(apps("[pacman]\nreset_apps = \"\"\n").unwrap().reset, Some(vec![]));
+        assert_eq!(s.may, ["*"]);
+        assert_eq!(apps("[rust_ota]\napps_may = \"\"\n").unwrap().may, [""; 0]);
+        let some = apps("[rust_ota]\napps_may = \"devices, /var/run/secrets\"\n").unwrap().may;
+        assert_eq!(some, ["devices", "/var/run/secrets"]);
+        for (text, percent) in [("80%", 80), ("+25", 25), ("30 # percent", 30), ("95.9", 95)] {
+            let s = apps(&format!("[pacman]\nstorage_watermark = {text}\n")).unwrap();
+            assert_eq!(s.watermark, percent, "{text}");
+        }
+        for (text, on) in [("no", true), ("False", false), ("0", false), ("false", false), ("1", true)] {
+            assert_eq!(apps(&format!("[pacman]\ndocker_prune = {text}\n")).unwrap().prune, on, "{text}");
+        }
         for bad in [
+            "[pacman]\nstorage_watermark = %80\n",
+            "[pacman]\nstorage_watermark = -30\n",
             "[pacman]\nstorage_watermark = 19\n",
             "[pacman]\nstorage_watermark = 96\n",
             "[rust_ota]\nengine = rkt\n",
+            "[rust_ota]\napps_may = \"devices, everything\"\n",
             "[pacman]\ncompose_apps_proxy = \"/app-proxy-url\"\n",
         ] {
             assert!(apps(bad).is_err(), "{bad}");

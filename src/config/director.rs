@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::settings::{Reader, bad};
+use super::reader::{Reader, bad};
 use crate::device::zip::Zip;
 
 /// Whose word a device takes for what it is to be.
@@ -59,7 +59,7 @@ impl SharedCredential {
             zip: path.unwrap_or_else(|| storage.join("sota_provisioning_credentials.zip")),
             password: m.text("provision", "p12_password").unwrap_or_default(),
             reuse: mode == Mode::SharedReuse,
-            ttl: m.number("provision", "expiry_days", 36_000)?.to_string(),
+            ttl: m.text("provision", "expiry_days").unwrap_or_else(|| "36000".to_string()),
             server: m.url("provision", "server"),
         }))
     }
@@ -84,6 +84,8 @@ enum Mode {
 pub struct DirectorSettings {
     /// `rust_ota.trust`; where it is not set, see [`Trust`] in docs/aktualizr.md.
     pub trust: Trust,
+    /// Whether `trust` is stated, or follows from settings that only one of the two kinds of device has.
+    pub trust_is_known: bool,
     /// `uptane.director_server`, by default `<tls.server>/director`.
     pub server: Option<String>,
     /// `provision.ecu_registration_endpoint`, by default `<tls.server>/director/ecus`.
@@ -134,10 +136,11 @@ impl DirectorSettings {
         let import = m.path("import", "base_path").unwrap_or_else(|| storage.join("import"));
         let roots = |key, place: &str, shipped: &str| {
             let own = m.path("rust_ota", key);
-            own.into_iter().chain([import.join(place), PathBuf::from(shipped)]).collect()
+            own.into_iter().chain([import.join(place), m.located(shipped)]).collect()
         };
         Ok(DirectorSettings {
             trust: trust(m)?,
+            trust_is_known: m.value("rust_ota", "trust").is_some() || guess(m).is_some(),
             server: m.url("uptane", "director_server").or_else(|| base("/director")),
             registration: m.url("provision", "ecu_registration_endpoint").or_else(|| base("/director/ecus")),
             director_roots: roots(
@@ -160,7 +163,7 @@ impl DirectorSettings {
             running_mode: m.text("uptane", "running_mode"),
             packages_file: m
                 .path("pacman", "packages_file")
-                .unwrap_or_else(|| PathBuf::from("/usr/package.manifest")),
+                .unwrap_or_else(|| m.located("/usr/package.manifest")),
             report_network: m.switch("telemetry", "report_network", true)?,
         })
     }
@@ -178,21 +181,27 @@ const MODES: [(&str, Mode); 3] =
 
 /// What is configured, or else what the other settings are of: those that only one of the two clients reads.
 fn trust(m: &Reader<'_>) -> Result<Trust, ConfigError> {
+    m.choice("rust_ota", "trust", guess(m).unwrap_or(Trust::Latest), &TRUST)
+}
+
+/// None: the settings say nothing about it. ATS metadata is served to both kinds of device.
+fn guess(m: &Reader<'_>) -> Option<Trust> {
     let set = |keys: &[(&str, &str)]| keys.iter().any(|(section, key)| m.value(section, key).is_some());
-    let guess = if set(&[("uptane", "director_server")]) {
-        Trust::Director
-    } else if set(&[("pacman", "tags"), ("pacman", "compose_apps"), ("rust_ota", "metadata")])
-        || m.text("pacman", "type").as_deref() == Some("ostree+compose_apps")
+    let is = |section, key, text: &str| m.text(section, key).as_deref() == Some(text);
+    if set(&[("uptane", "director_server")]) {
+        Some(Trust::Director)
+    } else if set(&[("pacman", "tags"), ("pacman", "compose_apps")])
+        || is("rust_ota", "metadata", "tuf")
+        || is("pacman", "type", "ostree+compose_apps")
     {
-        Trust::Latest
+        Some(Trust::Latest)
     } else if set(&[("provision", "provision_path"), ("provision", "mode"), ("tls", "server_url_path")])
         || has_no_ostree(m)
     {
-        Trust::Director
+        Some(Trust::Director)
     } else {
-        Trust::Latest
-    };
-    m.choice("rust_ota", "trust", guess, &TRUST)
+        None
+    }
 }
 
 fn has_no_ostree(m: &Reader<'_>) -> bool {
@@ -208,16 +217,17 @@ pub(super) fn server(
     if let Some(server) = m.url("tls", "server") {
         return Ok(Some(server));
     }
-    let Some(value) = m.value("tls", "server_url_path") else {
+    let (Some(path), Some(value)) = (m.path("tls", "server_url_path"), m.value("tls", "server_url_path"))
+    else {
         return Ok(shared.and_then(SharedCredential::url));
     };
-    match std::fs::read_to_string(&value.text) {
+    match std::fs::read_to_string(&path) {
         Ok(text) if text.trim().is_empty() => {
             Err(bad(value, "tls", "server_url_path", "a file with a URL in it"))
         }
         Ok(text) => Ok(Some(text.trim().trim_end_matches('/').to_string())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(ConfigError::unreadable(Path::new(&value.text), e)),
+        Err(e) => Err(ConfigError::unreadable(&path, e)),
     }
 }
 
@@ -251,6 +261,15 @@ mod tests {
             assert_eq!(read(text).unwrap().trust, trust, "{text}");
         }
         assert!(read("[rust_ota]\ntrust = nobody\n").is_err());
+        for (text, known) in [
+            ("", false),
+            ("[rust_ota]\nmetadata = ats\n", false),
+            ("[rust_ota]\nmetadata = tuf\n", true),
+            ("[pacman]\ntags = main\n", true),
+            ("[rust_ota]\nmetadata = ats\ntrust = latest\n", true),
+        ] {
+            assert_eq!(read(text).unwrap().trust_is_known, known, "{text}");
+        }
     }
 
     #[test]
@@ -264,7 +283,10 @@ mod tests {
         assert!(!format!("{shared:?}").contains("hush"));
         let shared = read("[provision]\nprovision_path = /a.zip\nexpiry_days = 9\n").unwrap().shared.unwrap();
         assert!(!shared.reuse && shared.ttl == "9" && shared.url().is_none());
-        assert!(read("[provision]\nmode = Shared\n").is_err());
+        assert!(
+            read("[provision]\nmode = Shared\n").unwrap().shared.is_none(),
+            "as aktualizr: with a warning"
+        );
     }
 
     #[test]
@@ -273,7 +295,7 @@ mod tests {
         assert_eq!(s.server.as_deref(), Some("https://ota.example:8443/director"));
         assert_eq!(s.registration.as_deref(), Some("https://ota.example:8443/director/ecus"));
         assert_eq!(s.key_type, KeyType::Rsa);
-        assert!(read("[uptane]\nkey_type = ECDSA\n").is_err());
+        assert!(read("[uptane]\nkey_type = ECDSA\n").unwrap().key_type == KeyType::Ed25519, "with a warning");
         assert!(!s.trust_first_root, "never by default");
     }
 }

@@ -1,5 +1,6 @@
 //! All fragments in one map; each value knows its file.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,52 +16,146 @@ pub struct Value {
     pub file: PathBuf,
     /// The line in that file.
     pub line: usize,
+    /// The same with its quotes.
+    pub raw: String,
 }
 
-/// `section` and `key` to value, in order.
+/// `section` and `key` to what each file sets, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Merged {
-    values: BTreeMap<(String, String), Value>,
+    values: BTreeMap<(String, String), Vec<Value>>,
+    root: Option<PathBuf>,
+    warnings: RefCell<Vec<String>>,
 }
 
 impl Merged {
     /// Reads files and folders. Files are applied in the order of their base names over all folders, and a file
     /// in a later folder hides one of the same base name in an earlier folder.
     pub fn read(paths: &[PathBuf]) -> Result<Merged, ConfigError> {
-        let mut files: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
-        for path in paths {
-            for file in toml_files(path)? {
-                if let Some(name) = file.file_name() {
-                    files.insert(name.to_os_string(), file.clone());
-                }
-            }
-        }
         let mut merged = Merged::default();
-        for file in files.values() {
-            let text = fs::read_to_string(file).map_err(|e| ConfigError::unreadable(file, e))?;
-            merged.apply(file, &text)?;
+        for file in ordered(paths, &mut Err)? {
+            let text = fs::read(&file).map_err(|e| ConfigError::unreadable(&file, e))?;
+            merged.apply(&file, &text)?;
         }
         Ok(merged)
     }
 
-    /// Applies one file's text over what is there.
-    pub fn apply(&mut self, file: &Path, text: &str) -> Result<(), ConfigError> {
-        for f in fragments::parse(file, text)? {
-            let value = Value { text: f.value, file: file.to_path_buf(), line: f.line };
-            self.values.insert((f.section, f.key), value);
+    /// Reads what can be read, and says what was passed over.
+    pub fn read_leniently(paths: &[PathBuf]) -> (Merged, Vec<ConfigError>) {
+        let (mut merged, mut faults) = (Merged::default(), Vec::new());
+        let mut note = |fault| {
+            faults.push(fault);
+            Ok(Vec::new())
+        };
+        let files = ordered(paths, &mut note).unwrap_or_default();
+        for file in files {
+            let bytes = match fs::read(&file) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    faults.push(ConfigError::unreadable(&file, error));
+                    continue;
+                }
+            };
+            let (parsed, bad) = fragments::parse_leniently(&file, &bytes);
+            faults.extend(bad);
+            merged.take(&file, parsed);
         }
+        (merged, faults)
+    }
+
+    /// Forgets what `fault` is about; all of it, where nobody can say what that is.
+    pub fn forget(&mut self, fault: &ConfigError) {
+        let before = self.values.len();
+        self.values.retain(|(section, name), values| match fault {
+            ConfigError::BadValue { key, .. } | ConfigError::UnknownKey { key, .. } => {
+                *key != format!("{section}.{name}")
+            }
+            ConfigError::Unreadable { path, .. } => values.iter().all(|v| Path::new(&v.text) != path),
+            _ => true,
+        });
+        if self.values.len() == before {
+            self.values.clear();
+        }
+    }
+
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Applies one file's text over what is there.
+    pub fn apply(&mut self, file: &Path, text: impl AsRef<[u8]>) -> Result<(), ConfigError> {
+        self.take(file, fragments::parse(file, text.as_ref())?);
         Ok(())
+    }
+
+    fn take(&mut self, file: &Path, parsed: fragments::Parsed) {
+        for (line, note) in parsed.notes {
+            self.warn(file, line, note);
+        }
+        for f in parsed.fragments {
+            let value = Value { text: f.value, raw: f.raw, file: file.to_path_buf(), line: f.line };
+            self.values.entry((f.section, f.key)).or_default().push(value);
+        }
+    }
+
+    /// Reads files and folders of a device that lies in a folder.
+    pub(super) fn read_below(root: &Path, paths: &[PathBuf]) -> Result<Merged, ConfigError> {
+        Ok(Merged { root: Some(root.to_path_buf()), ..Merged::read(paths)? })
+    }
+
+    /// The folder that the device lies in; none for the running one.
+    pub(super) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// The value of `section.key`, if any file sets it.
     pub fn get(&self, section: &str, key: &str) -> Option<&Value> {
-        self.values.get(&(section.to_string(), key.to_string()))
+        self.history(section, key).last()
+    }
+
+    /// What each file sets it to, the last one last.
+    pub(super) fn history(&self, section: &str, key: &str) -> &[Value] {
+        self.values.get(&(section.to_string(), key.to_string())).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a person should know of a line.
+    pub(super) fn warn(&self, file: &Path, line: usize, text: &str) {
+        let text = format!("{}:{line}: {text}", file.display());
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.len() < WARNINGS && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// What there is to know of all lines so far.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().clone()
     }
 
     /// Every value, by section and key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Value)> {
-        self.values.iter().map(|((s, k), v)| (s.as_str(), k.as_str(), v))
+        self.values.iter().filter_map(|((s, k), v)| Some((s.as_str(), k.as_str(), v.last()?)))
     }
+}
+
+/// No person reads more of them.
+const WARNINGS: usize = 100;
+
+/// The files in the order in which they are applied. `fault` says what becomes of a folder that cannot be read.
+fn ordered(
+    paths: &[PathBuf],
+    fault: &mut dyn FnMut(ConfigError) -> Result<Vec<PathBuf>, ConfigError>,
+) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files: BTreeMap<std::ffi::OsString, PathBuf> = BTreeMap::new();
+    for path in paths {
+        for file in toml_files(path).or_else(&mut *fault)? {
+            if let Some(name) = file.file_name() {
+                files.insert(name.to_os_string(), file.clone());
+            }
+        }
+    }
+    Ok(files.into_values().collect())
 }
 
 fn toml_files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {

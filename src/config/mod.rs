@@ -4,14 +4,18 @@ mod apps;
 mod director;
 mod fragments;
 mod merged;
+mod network;
+mod reader;
 mod report;
 mod secondaries;
 mod settings;
+mod unknown;
 
 pub use apps::{AppSettings, EngineKind};
 pub use director::{DirectorSettings, KeyType, SharedCredential, Trust};
-pub use fragments::{Fragment, parse};
+pub use fragments::{Fragment, Parsed, parse};
 pub use merged::{Merged, Value};
+pub use network::NetworkSettings;
 pub use secondaries::{VirtualSecondary, secondaries};
 pub use settings::{Metadata, RollbackMode, Settings};
 
@@ -37,12 +41,36 @@ pub fn public_ca_file() -> PathBuf {
 
 /// Reads the given files and folders, or the default ones, into typed settings.
 pub fn load(paths: &[PathBuf]) -> Result<(Merged, Settings), ConfigError> {
-    let merged = if paths.is_empty() {
-        let defaults: Vec<PathBuf> = DEFAULT_PATHS.iter().map(PathBuf::from).filter(|p| p.exists()).collect();
-        Merged::read(&defaults)?
-    } else {
-        Merged::read(paths)?
-    };
+    let merged = Merged::read(&or_default(paths))?;
+    let settings = Settings::from_merged(&merged)?;
+    Ok((merged, settings))
+}
+
+/// The same for what has to work with any configuration: what cannot be read or used is passed over, and said.
+pub fn load_leniently(paths: &[PathBuf]) -> Result<(Merged, Settings, Vec<ConfigError>), ConfigError> {
+    let (mut merged, mut faults) = Merged::read_leniently(&or_default(paths));
+    loop {
+        match Settings::from_merged(&merged) {
+            Ok(settings) => return Ok((merged, settings, faults)),
+            Err(fault) if merged.is_empty() => return Err(fault),
+            Err(fault) => {
+                merged.forget(&fault);
+                faults.push(fault);
+            }
+        }
+    }
+}
+
+fn or_default(paths: &[PathBuf]) -> Vec<PathBuf> {
+    if !paths.is_empty() {
+        return paths.to_vec();
+    }
+    DEFAULT_PATHS.iter().map(PathBuf::from).filter(|p| p.exists()).collect()
+}
+
+/// The same of a device or an image that lies in a folder: its own paths are below it.
+pub fn load_below(root: &Path, paths: &[PathBuf]) -> Result<(Merged, Settings), ConfigError> {
+    let merged = Merged::read_below(root, paths)?;
     let settings = Settings::from_merged(&merged)?;
     Ok((merged, settings))
 }
@@ -80,6 +108,17 @@ pub enum ConfigError {
         /// What it may say.
         expected: &'static str,
     },
+    /// A key of our own section that there is not.
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// `section.key`.
+        key: String,
+        /// The nearest key that there is, in words; may be empty.
+        hint: String,
+    },
     /// Something that is needed is nowhere set.
     Missing {
         /// `section.key`.
@@ -106,6 +145,9 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::BadValue { path, line, key, value, expected } => {
                 write!(f, "{}:{line}: {key} = {value:?} is not {expected}", path.display())
+            }
+            ConfigError::UnknownKey { path, line, key, hint } => {
+                write!(f, "{}:{line}: {key} is not known{hint}; correct or remove the line", path.display())
             }
             ConfigError::Missing { key, purpose } => {
                 write!(f, "{key} is not set; it says {purpose}: put it into a file in /etc/sota/conf.d")

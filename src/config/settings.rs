@@ -1,10 +1,12 @@
 //! The typed settings, with the defaults of the clients that this one replaces.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::apps::{self, AppSettings};
 use super::director::{DirectorSettings, SharedCredential, Trust, server};
-use super::{ConfigError, Merged, Value};
+use super::network::NetworkSettings;
+use super::reader::Reader;
+use super::{ConfigError, Merged};
 
 /// Which dialect the metadata is written in. A setting, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,13 @@ pub enum RollbackMode {
     Grub,
 }
 
+impl RollbackMode {
+    /// Whether a text names one.
+    pub fn is_name(text: &str) -> bool {
+        ROLLBACK_MODES.iter().any(|(name, _)| *name == text)
+    }
+}
+
 /// Everything that the client can be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -43,8 +52,10 @@ pub struct Settings {
     pub ostree_server: Option<String>,
     /// CA certificates of the servers.
     pub ca: Option<PathBuf>,
-    /// Certificate and key of this device.
+    /// Certificate and key of this device, as they were when this was read.
     pub client: Option<(PathBuf, PathBuf)>,
+    /// Where authorities, certificate and key are looked for, each time: they may come while a daemon runs.
+    pub places: [Vec<PathBuf>; 3],
     /// `rust_ota.metadata`.
     pub metadata: Metadata,
     /// `rust_ota.root`: the trusted root that the image ships, or the folder of all that it ships: `root.json`, or
@@ -92,12 +103,18 @@ pub struct Settings {
     pub pull_jobs: usize,
     /// `rust_ota.static_deltas`: OSTree's static deltas are taken where they are cheaper.
     pub static_deltas: bool,
+    /// `rust_ota.unsigned_deltas`: also those that the signed metadata do not name by hash.
+    pub unsigned_deltas: bool,
     /// `rust_ota.deadline_sec`: an unconfirmed trial boot is given up after so long.
     pub deadline_sec: u64,
     /// `storage.path`.
     pub storage: PathBuf,
     /// `<storage.path>/rust-ota`.
     pub state: PathBuf,
+    /// `storage.sqldb_path`: the state of the client that was here before.
+    pub old_database: PathBuf,
+    /// `rust_ota.take_over`: its state is taken over.
+    pub take_over: bool,
     /// Exists while a reboot is awaited, and must not survive one: `bootloader.reboot_sentinel_dir`/`_name`.
     pub reboot_sentinel: PathBuf,
     /// The lock, beside it.
@@ -106,8 +123,16 @@ pub struct Settings {
     pub aklite_lock: PathBuf,
     /// `logger.loglevel`: 0 trace to 5 fatal.
     pub loglevel: u8,
+    /// `rust_ota.offline_statement`: no offline update without a signed statement of what it is for.
+    pub offline_statement: bool,
+    /// `rust_ota.strict_keys`: a private key that other users can read is an error, else a warning.
+    pub strict_keys: bool,
+    /// How servers are reached.
+    pub network: NetworkSettings,
     /// What only the Director's way of updating needs.
     pub director: DirectorSettings,
+    /// What a person should correct, though the client works: lines that are read otherwise than they look too.
+    pub warnings: Vec<String>,
 }
 
 impl Settings {
@@ -123,13 +148,30 @@ impl Settings {
 
     /// Certificate and key as they are now: a device may have got them since it started.
     pub fn identity(&self) -> Option<(PathBuf, PathBuf)> {
-        let own = || self.own_identity().filter(|(certificate, key)| certificate.exists() && key.exists());
-        self.client.clone().or_else(own)
+        let there = |pair: &(PathBuf, PathBuf)| pair.0.exists() && pair.1.exists();
+        let own = || self.own_identity().filter(there);
+        let kept = || Some(self.kept_identity()).filter(there);
+        let [_, certificates, keys] = &self.places;
+        let configured = first(certificates).zip(first(keys));
+        // What is configured and not there is still what an error has to name.
+        configured.or_else(own).or_else(kept).or_else(|| self.client.clone())
     }
 
     /// The same of the servers' authorities.
     pub fn authorities(&self) -> Option<PathBuf> {
-        self.own_authorities().filter(|path| path.exists()).or_else(|| self.ca.clone())
+        let there = |path: &PathBuf| path.exists();
+        let own = self.own_authorities().filter(there).or_else(|| first(&self.places[0]));
+        own.or_else(|| Some(self.kept_authorities()).filter(there)).or_else(|| self.ca.clone())
+    }
+
+    /// Where certificate and key of the client that was here before are kept, if it alone had them.
+    pub fn kept_identity(&self) -> (PathBuf, PathBuf) {
+        (self.state.join("client.pem"), self.state.join("pkey.pem"))
+    }
+
+    /// Where the authorities are kept that it had.
+    pub fn kept_authorities(&self) -> PathBuf {
+        self.state.join("root.crt")
     }
 
     /// Where certificate and key are put that a device gets with a shared credential.
@@ -145,29 +187,32 @@ impl Settings {
 
     /// Types and checks the merged values.
     pub fn from_merged(merged: &Merged) -> Result<Settings, ConfigError> {
-        let m = Reader(merged);
-        let storage = m.path("storage", "path").unwrap_or_else(|| PathBuf::from("/var/sota"));
+        let m = Reader::new(merged);
+        let storage = m.path("storage", "path").unwrap_or_else(|| m.located("/var/sota"));
         let shared = SharedCredential::read(&m, &storage)?;
         let server = server(&m, shared.as_ref())?;
         let run_dir = m.path("bootloader", "reboot_sentinel_dir");
-        let run_dir = run_dir.unwrap_or_else(|| PathBuf::from("/var/run/aktualizr-session"));
+        let run_dir = run_dir.unwrap_or_else(|| m.located("/var/run/aktualizr-session"));
+        let authorities = m.tls_places(&storage, "tls_cacert_path", "root.crt");
+        let certificates = m.tls_places(&storage, "tls_clientcert_path", "client.pem");
+        let keys = m.tls_places(&storage, "tls_pkey_path", "pkey.pem");
         let base = |suffix: &str| server.as_ref().map(|s| format!("{s}{suffix}"));
-        Ok(Settings {
+        let mut settings = Settings {
             repo_server: m.url("uptane", "repo_server").or_else(|| base("/repo")),
             ostree_server: m.url("pacman", "ostree_server").or_else(|| base("/treehub")),
-            ca: m.tls_file(&storage, "tls_cacert_path", "root.crt"),
-            client: m
-                .tls_file(&storage, "tls_clientcert_path", "client.pem")
-                .zip(m.tls_file(&storage, "tls_pkey_path", "pkey.pem"))
+            ca: configured(&authorities),
+            client: configured(&certificates)
+                .zip(configured(&keys))
                 // A device that is to get them is not one that lacks them.
                 .filter(|(certificate, key)| shared.is_none() || certificate.exists() && key.exists()),
+            places: [authorities, certificates, keys],
             metadata: m.choice("rust_ota", "metadata", Metadata::Ats, &METADATA)?,
-            root: m.path("rust_ota", "root").unwrap_or_else(|| m.shipped_roots()),
-            polling_sec: m.number("uptane", "polling_sec", 300)?,
+            root: m.path("rust_ota", "root").unwrap_or_else(|| shipped_roots(&m)),
+            polling_sec: m.seconds("uptane", "polling_sec", 300)?,
             os: m.text("pacman", "os"),
-            sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| PathBuf::from("/")),
-            booted_deployment: m.booted_deployment()?,
-            compose: m.compose(),
+            sysroot: m.path("pacman", "sysroot").unwrap_or_else(|| m.located("/")),
+            booted_deployment: booted_deployment(&m)?,
+            compose: compose(&m),
             compose_apps: m.0.get("pacman", "compose_apps").map(|_| m.list("pacman", "compose_apps")),
             apps: apps::read(&m)?,
             callback_program: m.path("pacman", "callback_program"),
@@ -182,22 +227,33 @@ impl Settings {
             auto_reboot: m.switch("rust_ota", "auto_reboot", true)?,
             fw_env_config: m.path("rust_ota", "fw_env_config"),
             grub_env: m.path("rust_ota", "grub_env").unwrap_or_else(|| PathBuf::from("/boot/grub/grubenv")),
-            firmware_blocks: m.switch("pacman", "ostree_update_block", true)?,
+            firmware_blocks: m.unless_off("pacman", "ostree_update_block"),
             pull_jobs: m.number("rust_ota", "pull_jobs", 48)?.clamp(1, 128) as usize,
             static_deltas: m.switch("rust_ota", "static_deltas", true)?,
-            deadline_sec: m.number("rust_ota", "deadline_sec", 600)?,
+            unsigned_deltas: m.switch("rust_ota", "unsigned_deltas", false)?,
+            deadline_sec: m.seconds("rust_ota", "deadline_sec", 600)?,
             reboot_sentinel: run_dir
-                .join(m.text("bootloader", "reboot_sentinel_name").as_deref().unwrap_or("need_reboot")),
+                .join(m.path("bootloader", "reboot_sentinel_name").unwrap_or_else(|| "need_reboot".into())),
             lock: run_dir.join("rust-ota.lock"),
             aklite_lock: m
                 .path("rust_ota", "aklite_lock")
                 .unwrap_or_else(|| PathBuf::from("/var/lock/aklite.lock")),
             loglevel: m.number("logger", "loglevel", 2)?.min(5) as u8,
+            offline_statement: m.switch("rust_ota", "offline_statement", false)?,
+            strict_keys: m.switch("rust_ota", "strict_keys", false)?,
+            network: NetworkSettings::read(&m)?,
             director: DirectorSettings::read(&m, &storage, server.as_deref(), shared)?,
+            old_database: storage.join(m.path("storage", "sqldb_path").unwrap_or_else(|| "sql.db".into())),
+            take_over: m.switch("rust_ota", "take_over", true)?,
             state: storage.join("rust-ota"),
             storage,
             server,
-        })
+            warnings: Vec::new(),
+        };
+        settings.warnings = merged.warnings();
+        // Last, because it is about what was looked up before.
+        settings.warnings.extend(super::unknown::unknown(merged, &m.asked())?);
+        Ok(settings)
     }
 }
 
@@ -211,111 +267,35 @@ const ROLLBACK_MODES: [(&str, RollbackMode); 6] = [
     ("grub", RollbackMode::Grub),
 ];
 
-/// Looks values up; an empty one counts as not set.
-pub(super) struct Reader<'a>(pub(super) &'a Merged);
+fn shipped_roots(m: &Reader<'_>) -> PathBuf {
+    let other = m.path("storage", "uptane_metadata_path").filter(|p| p.is_absolute());
+    other.unwrap_or_else(|| m.located("/usr/lib/sota/tuf"))
+}
 
-impl Reader<'_> {
-    pub(super) fn value(&self, section: &str, key: &str) -> Option<&Value> {
-        self.0.get(section, key).filter(|v| !v.text.is_empty())
-    }
-
-    pub(super) fn text(&self, section: &str, key: &str) -> Option<String> {
-        self.value(section, key).map(|v| v.text.clone())
-    }
-
-    pub(super) fn path(&self, section: &str, key: &str) -> Option<PathBuf> {
-        self.text(section, key).map(PathBuf::from)
-    }
-
-    pub(super) fn url(&self, section: &str, key: &str) -> Option<String> {
-        self.text(section, key).map(|t| t.trim_end_matches('/').to_string())
-    }
-
-    pub(super) fn list(&self, section: &str, key: &str) -> Vec<String> {
-        let text = self.text(section, key).unwrap_or_default();
-        text.split([',', ' ']).filter(|t| !t.is_empty()).map(str::to_string).collect()
-    }
-
-    fn words(&self, section: &str, key: &str, default: &str) -> Vec<String> {
-        let text = self.text(section, key).unwrap_or_else(|| default.to_string());
-        text.split_whitespace().map(str::to_string).collect()
-    }
-
-    pub(super) fn number(&self, section: &str, key: &str, default: u64) -> Result<u64, ConfigError> {
-        let Some(value) = self.value(section, key) else { return Ok(default) };
-        value.text.parse().map_err(|_| bad(value, section, key, "a whole number of 0 or more"))
-    }
-
-    pub(super) fn switch(&self, section: &str, key: &str, default: bool) -> Result<bool, ConfigError> {
-        let Some(value) = self.value(section, key) else { return Ok(default) };
-        match value.text.as_str() {
-            "1" | "true" => Ok(true),
-            "0" | "false" => Ok(false),
-            _ => Err(bad(value, section, key, "0, 1, true or false")),
-        }
-    }
-
-    pub(super) fn choice<T: Copy>(
-        &self,
-        section: &str,
-        key: &str,
-        default: T,
-        names: &[(&'static str, T)],
-    ) -> Result<T, ConfigError> {
-        let Some(value) = self.value(section, key) else { return Ok(default) };
-        let found = names.iter().find(|(name, _)| *name == value.text);
-        found.map(|(_, t)| *t).ok_or_else(|| {
-            let expected = match key {
-                "rollback_mode" => "one of none, uboot_generic, uboot_masked, fiovb, fioefi, grub",
-                "trust" => "one of director, latest",
-                "key_type" => "one of ED25519, RSA2048, RSA3072, RSA4096",
-                "mode" => "one of DeviceCred, SharedCred, SharedCredReuse",
-                "engine" => "one of docker, podman",
-                _ => "one of ats, tuf",
-            };
-            bad(value, section, key, expected)
-        })
-    }
-
-    fn shipped_roots(&self) -> PathBuf {
-        let other = self.path("storage", "uptane_metadata_path").filter(|p| p.is_absolute());
-        other.unwrap_or_else(|| PathBuf::from("/usr/lib/sota/tuf"))
-    }
-
-    fn compose(&self) -> bool {
-        match self.text("pacman", "type") {
-            Some(kind) => kind == "ostree+compose_apps",
-            None => ["/usr/bin/dockerd", "/usr/bin/docker"].iter().all(|p| Path::new(p).exists()),
-        }
-    }
-
-    fn booted_deployment(&self) -> Result<Option<usize>, ConfigError> {
-        let running = match self.value("pacman", "booted").map(|v| v.text.as_str()) {
-            Some("staged") => false,
-            _ => self.switch("pacman", "booted", true)?,
-        };
-        let index = self.number("rust_ota", "booted_deployment", 0)? as usize;
-        Ok(if running { None } else { Some(index) })
-    }
-
-    /// A file that was provisioned: where `import` says, or in the storage, or where imports are put by default.
-    fn tls_file(&self, storage: &Path, key: &str, default: &str) -> Option<PathBuf> {
-        let import = self.path("import", "base_path").unwrap_or_else(|| storage.join("import"));
-        if let Some(path) = self.path("import", key) {
-            return Some(import.join(path));
-        }
-        let stored = self.path("storage", key).unwrap_or_else(|| PathBuf::from(default));
-        [storage.join(&stored), import.join(default)].into_iter().find(|p| p.exists())
+fn compose(m: &Reader<'_>) -> bool {
+    match m.text("pacman", "type") {
+        Some(kind) => kind == "ostree+compose_apps",
+        None => ["/usr/bin/dockerd", "/usr/bin/docker"].iter().all(|p| m.located(*p).exists()),
     }
 }
 
-pub(super) fn bad(value: &Value, section: &str, key: &str, expected: &'static str) -> ConfigError {
-    ConfigError::BadValue {
-        path: value.file.clone(),
-        line: value.line,
-        key: format!("{section}.{key}"),
-        value: value.text.clone(),
-        expected,
+fn booted_deployment(m: &Reader<'_>) -> Result<Option<usize>, ConfigError> {
+    // aktualizr takes all but these two words for a system that runs.
+    let running = !matches!(m.text("pacman", "booted").as_deref(), Some("staged" | "0"));
+    let index = m.number("rust_ota", "booted_deployment", 0)? as usize;
+    Ok(if running { None } else { Some(index) })
+}
+
+/// The first that is there.
+fn first(places: &[PathBuf]) -> Option<PathBuf> {
+    places.iter().find(|path| path.exists()).cloned()
+}
+
+/// The same, or the only place that there is: an error has to name it.
+fn configured(places: &[PathBuf]) -> Option<PathBuf> {
+    match places {
+        [only] => Some(only.clone()),
+        places => first(places),
     }
 }
 
@@ -325,6 +305,8 @@ fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn settings(text: &str) -> Result<Settings, ConfigError> {
@@ -348,15 +330,46 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_kind_names_file_line_and_key() {
         for (text, key) in [
-            ("[uptane]\npolling_sec = soon\n", "uptane.polling_sec"),
-            ("[uptane]\npolling_sec = -5\n", "uptane.polling_sec"),
-            ("[bootloader]\nrollback_mode = magic\n", "bootloader.rollback_mode"),
+            ("[pacman]\nstorage_watermark = high\n", "pacman.storage_watermark"),
             ("[rust_ota]\nmetadata = guess\n", "rust_ota.metadata"),
             ("[rust_ota]\nauto_reboot = perhaps\n", "rust_ota.auto_reboot"),
         ] {
             let error = settings(text).unwrap_err().to_string();
             assert!(error.starts_with(&format!("/etc/sota/conf.d/50.toml:2: {key} = ")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_aktualizr_does_not_read_keeps_its_default_and_is_named() {
+        let polls = |text: &str| settings(&format!("[uptane]\npolling_sec = {text}\n")).unwrap();
+        assert_eq!(
+            (polls("30").polling_sec, polls("+30").polling_sec, polls("30").warnings.len()),
+            (30, 30, 0)
+        );
+        for text in ["soon", "-5", "300 # s", "\"30\"", "0x1E", "30.0", "30s"] {
+            let s = polls(text);
+            assert_eq!(s.polling_sec, 300, "{text}");
+            let named = "/etc/sota/conf.d/50.toml:2: uptane.polling_sec";
+            assert!(s.warnings.iter().any(|w| w.starts_with(named)), "{:?}", s.warnings);
+        }
+        for text in ["True", "yes", "\"1\"", "1;on"] {
+            let s = settings(&format!("[uptane]\nforce_install_completion = {text}\n")).unwrap();
+            assert_eq!((s.director.reboot, s.warnings.len()), (false, 1), "{text}");
+            let s = settings(&format!("[telemetry]\nreport_network = {text}\n")).unwrap();
+            assert_eq!((s.director.report_network, s.warnings.len()), (true, 1), "{text}");
+        }
+        let s = settings("[bootloader]\nrollback_mode = magic\n[provision]\nmode = Best\n").unwrap();
+        assert_eq!(
+            (s.rollback_mode, s.director.shared.is_none(), s.warnings.len()),
+            (RollbackMode::None, true, 2)
+        );
+        let s = settings("[bootloader]\nrollback_mode = \"uboot_masked\"\n").unwrap();
+        assert_eq!(
+            (s.rollback_mode, s.warnings.len()),
+            (RollbackMode::UbootMasked, 0),
+            "a name may be quoted"
+        );
+        assert!(settings("[pacman]\nbooted = maybe\n").unwrap().booted_deployment.is_none());
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Pure: what I am, what is offered and what I may, to a plan with a reason that a person can read.
 
+mod delta;
 mod lite;
 mod target;
 
+pub(crate) use delta::read as read_deltas;
+pub use delta::{SignedDelta, SignedFile, SignedPart};
 pub use target::Target;
 
 use crate::store::{Installed, TargetRecord};

@@ -15,7 +15,9 @@ fn target(version: i64) -> Target {
         hardware_ids: vec!["board".into()],
         tags: vec!["main".into()],
         apps: Default::default(),
+        sources: Default::default(),
         delta_stats: None,
+        deltas: Default::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use ring::rsa::KeyPair as RsaKeyPair;
 use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PSS_SHA256};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use zeroize::Zeroizing;
 
 use super::DeviceError;
 use crate::config::{KeyType, Settings};
@@ -46,10 +47,10 @@ pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
                 || DeviceError::Key { path: brought.clone(), reason: "it is not there".to_string() };
             let bytes = atomic::read(brought)?.ok_or_else(missing)?;
             EcuKey::read(brought, &bytes)?;
-            bytes
+            Zeroizing::new(bytes)
         }
         None if settings.director.key_type == KeyType::Rsa => return Err(DeviceError::NoRsaKey),
-        None => new_ed25519()?.into_bytes(),
+        None => new_ed25519()?,
     };
     // Kept before anybody sees the public half: what is registered must be there after a power cut.
     atomic::create_secret(&path, &pem)?;
@@ -57,38 +58,39 @@ pub(super) fn load_or_make(settings: &Settings) -> Result<EcuKey, DeviceError> {
 }
 
 /// The stored key and the text of its file.
-pub(super) fn load(settings: &Settings) -> Result<Option<(EcuKey, String)>, DeviceError> {
+pub(super) fn load(settings: &Settings) -> Result<Option<(EcuKey, Zeroizing<String>)>, DeviceError> {
     let path = path(settings);
-    let Some(bytes) = atomic::read(&path)? else { return Ok(None) };
-    Ok(Some((EcuKey::read(&path, &bytes)?, String::from_utf8_lossy(&bytes).into_owned())))
+    let Some(bytes) = atomic::read(&path)?.map(Zeroizing::new) else { return Ok(None) };
+    Ok(Some((EcuKey::read(&path, &bytes)?, Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))))
 }
 
 fn path(settings: &Settings) -> PathBuf {
     settings.state.join("ecu-key.pem")
 }
 
-fn new_ed25519() -> Result<String, DeviceError> {
-    let mut der = ED25519_PKCS8.to_vec();
-    let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| DeviceError::Random)?;
-    der.extend(seed);
-    Ok(pem("PRIVATE KEY", &der))
+fn new_ed25519() -> Result<Zeroizing<Vec<u8>>, DeviceError> {
+    let mut der = Zeroizing::new([0; ED25519_PKCS8.len() + 32]);
+    let (head, seed) = der.split_at_mut(ED25519_PKCS8.len());
+    head.copy_from_slice(&ED25519_PKCS8);
+    SystemRandom::new().fill(seed).map_err(|_| DeviceError::Random)?;
+    Ok(Zeroizing::new(pem("PRIVATE KEY", der.as_slice()).into_bytes()))
 }
 
 impl EcuKey {
     /// The key in a file, if there is one.
     pub fn at(path: &Path) -> Result<Option<EcuKey>, DeviceError> {
-        atomic::read(path)?.map(|bytes| EcuKey::read(path, &bytes)).transpose()
+        atomic::read(path)?.map(|bytes| EcuKey::read(path, &Zeroizing::new(bytes))).transpose()
     }
 
     /// A new Ed25519 key, in a file that only this user reads.
     pub fn make_at(path: &Path) -> Result<EcuKey, DeviceError> {
-        let pem = new_ed25519()?.into_bytes();
+        let pem = new_ed25519()?;
         atomic::create_secret(path, &pem)?;
         EcuKey::read(path, &pem)
     }
 
-    fn read(path: &Path, bytes: &[u8]) -> Result<EcuKey, DeviceError> {
+    /// The key in the text of a file; the path is for messages.
+    pub fn read(path: &Path, bytes: &[u8]) -> Result<EcuKey, DeviceError> {
         parse(bytes).map_err(|reason| DeviceError::Key { path: path.to_path_buf(), reason })
     }
 
@@ -140,7 +142,8 @@ impl EcuKey {
 /// PEM of either kind, or the 64 bytes in hex that aktualizr keeps of an Ed25519 key.
 fn parse(bytes: &[u8]) -> Result<EcuKey, String> {
     let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
-    if let Some(raw) = from_hex(&text.to_ascii_lowercase()).filter(|raw| raw.len() == 64) {
+    let hex = Zeroizing::new(text.to_ascii_lowercase());
+    if let Some(raw) = from_hex(&hex).map(Zeroizing::new).filter(|raw| raw.len() == 64) {
         let (seed, public) = raw.split_at(32);
         let key = Ed25519KeyPair::from_seed_and_public_key(seed, public);
         return key.map(EcuKey::ed25519).map_err(|e| e.to_string());
@@ -184,8 +187,10 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// DER as text.
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut out = format!("-----BEGIN {label}-----\n");
+    // It may be a private key, so that no copy stays: the one here is wiped, and the result never grows.
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let mut out = String::with_capacity(2 * text.len() + 2 * label.len() + 64);
+    out.push_str(&format!("-----BEGIN {label}-----\n"));
     for line in text.as_bytes().chunks(64) {
         out.push_str(&String::from_utf8_lossy(line));
         out.push('\n');

@@ -3,6 +3,7 @@
 //! All of it is made once and kept: a serial or a key that changes is another device to a server.
 
 mod keys;
+pub mod old;
 pub mod zip;
 
 use std::fmt;
@@ -10,6 +11,8 @@ use std::path::PathBuf;
 
 pub use keys::EcuKey;
 pub(crate) use keys::pem;
+
+use zeroize::Zeroizing;
 
 use crate::config::Settings;
 use crate::gateway::identity::common_name;
@@ -51,7 +54,7 @@ pub fn stored_serial(settings: &Settings) -> Option<String> {
 }
 
 /// The key of this device and the text of its file, if there is one. Makes none.
-pub fn stored_key(settings: &Settings) -> Result<Option<(EcuKey, String)>, DeviceError> {
+pub fn stored_key(settings: &Settings) -> Result<Option<(EcuKey, Zeroizing<String>)>, DeviceError> {
     keys::load(settings)
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::redact::without_addresses;
 use super::{Http, HttpError};
 use crate::tuf::Time;
 
@@ -86,9 +87,10 @@ impl Event<'_> {
 
     /// The end of a failure's output says more than its middle.
     fn short_details(&self) -> String {
-        let characters: Vec<char> = self.details.chars().collect();
+        let details = without_addresses(self.details);
+        let characters: Vec<char> = details.chars().collect();
         if characters.len() <= MOST_DETAILS {
-            return self.details.to_string();
+            return details;
         }
         let failed = self.kind == Kind::EcuInstallationCompleted && self.success == Some(false);
         let tail = if failed { KEPT_TAIL } else { 0 };

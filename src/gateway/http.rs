@@ -1,19 +1,23 @@
 //! The one place that speaks HTTP and TLS (ureq over rustls over ring).
 //!
-//! No redirects, no compression, no web PKI: a device trusts the CA that it was provisioned with and asks
-//! exactly the URL that it means. Every wait has an end: connecting, the reply's head, and each read.
+//! No compression, no web PKI for a device's own servers: it trusts the CA that it was provisioned with. Redirects are
+//! for content only (`stream`). Every wait has an end: connecting, the reply's head, and each read.
 
-use std::fmt;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 
+use super::error::HttpError;
 use super::pkcs12::Credential;
+use super::proxy::Proxies;
 use super::resolver::RememberingResolver;
 use super::retry_after;
 use super::tls::tls_config;
+use super::watch::Watch;
+use crate::config::NetworkSettings;
 
 /// Bytes a second that a document of the largest allowed size must come with.
 const SLOWEST: u64 = 16 * 1024;
@@ -29,8 +33,10 @@ pub struct HttpSettings {
     pub client: Option<ClientIdentity>,
     /// In place of `client`, and with its authorities besides `ca`: what was in a file that is no PEM, and its path.
     pub credential: Option<(PathBuf, Credential)>,
-    /// Plain `http://` is for debugging commands and tests; a device is `https` only.
-    pub plain_http: bool,
+    /// Which `http://` addresses are asked; a device is `https` only.
+    pub plain_http: PlainHttp,
+    /// Proxies and patience.
+    pub network: NetworkSettings,
     /// Headers of every request, by name and value.
     pub headers: Vec<(String, String)>,
     /// Longest wait for name resolution, connection and TLS handshake.
@@ -44,6 +50,20 @@ pub struct HttpSettings {
     pub idle_connections: usize,
 }
 
+impl HttpSettings {
+    /// As a device's configuration has it, without any identity.
+    pub fn of(network: &NetworkSettings) -> HttpSettings {
+        HttpSettings {
+            plain_http: if network.allow_http { PlainHttp::Private } else { PlainHttp::No },
+            connect_timeout: network.stall,
+            stall_timeout: network.stall,
+            total_timeout: network.stall * 2,
+            network: network.clone(),
+            ..HttpSettings::default()
+        }
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         HttpSettings {
@@ -51,7 +71,8 @@ impl Default for HttpSettings {
             public_ca: None,
             client: None,
             credential: None,
-            plain_http: false,
+            plain_http: PlainHttp::No,
+            network: NetworkSettings::default(),
             headers: Vec::new(),
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
@@ -59,6 +80,17 @@ impl Default for HttpSettings {
             idle_connections: 4,
         }
     }
+}
+
+/// Where plain `http://` is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Nowhere.
+    No,
+    /// At addresses of this machine and of private networks (`network.allow_http`).
+    Private,
+    /// Everywhere: for debugging commands and tests.
+    Any,
 }
 
 /// Where the device's TLS certificate and key are.
@@ -75,8 +107,10 @@ pub struct ClientIdentity {
 pub struct Http {
     agent: ureq::Agent,
     headers: Vec<(String, String)>,
-    plain_http: bool,
-    total_timeout: Duration,
+    pub(super) settings: Arc<HttpSettings>,
+    proxies: Arc<Proxies>,
+    /// For content at other places: without this device's identity. Made when it is first needed.
+    pub(super) stranger: Arc<Mutex<Option<Http>>>,
 }
 
 /// A whole reply, whatever its status.
@@ -96,36 +130,6 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// A reply whose body is still to be read.
-pub struct Stream {
-    /// HTTP status code: 200, or 206 where a range was asked and given.
-    pub status: u16,
-    /// Bytes of this body, where the server said so.
-    pub length: Option<u64>,
-    /// `ETag` as sent.
-    pub etag: Option<String>,
-    /// `WWW-Authenticate` as sent: how a registry wants to be asked.
-    pub challenge: Option<String>,
-    /// `Location` as sent. It is not followed here.
-    pub location: Option<String>,
-    reader: ureq::BodyReader<'static>,
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("status", &self.status)
-            .field("length", &self.length)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buffer)
-    }
-}
-
 impl Http {
     /// Reads the certificates and makes a client. Nothing is connected yet.
     pub fn new(settings: &HttpSettings) -> Result<Http, HttpError> {
@@ -133,11 +137,12 @@ impl Http {
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
-            .https_only(!settings.plain_http)
+            .https_only(settings.plain_http == PlainHttp::No)
             // A redirect would take the device's certificate, or its trust, to a place nobody signed for.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(ureq::Proxy::try_from_env())
+            // Chosen for each request.
+            .proxy(None)
             .user_agent(concat!("rust-ota/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .max_response_header_size(64 * 1024)
@@ -155,12 +160,13 @@ impl Http {
         Ok(Http {
             agent: ureq::Agent::with_parts(
                 config,
-                DefaultConnector::default(),
-                RememberingResolver::default(),
+                DefaultConnector::default().chain(Watch),
+                RememberingResolver::new(settings.plain_http == PlainHttp::Private),
             ),
             headers: settings.headers.clone(),
-            plain_http: settings.plain_http,
-            total_timeout: settings.total_timeout,
+            settings: Arc::new(settings.clone()),
+            proxies: Arc::new(Proxies::of_process(&settings.network)),
+            stranger: Arc::default(),
         })
     }
 
@@ -181,8 +187,14 @@ impl Http {
             request = request.header("If-None-Match", etag);
         }
         let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
-        let response = self.run(request, limit).map_err(|e| HttpError::failed(url, e))?;
-        read_reply(url, response, limit)
+        let response = self.run(url, request, Some(limit))?;
+        check_reply(url, &response)?;
+        match self.settings.network.redirect_metadata
+            && matches!(response.status().as_u16(), 301..=303 | 307 | 308)
+        {
+            true => self.get_elsewhere(url, limit),
+            false => read_reply(url, response, limit),
+        }
     }
 
     /// Sends a body (PUT or POST) and reads the reply, refusing more than `limit` bytes of it.
@@ -199,39 +211,32 @@ impl Http {
             .header("Content-Type", content_type)
             .body(body)
             .map_err(|e| HttpError::failed(url, e.into()))?;
-        let response = self.run(request, limit).map_err(|e| HttpError::failed(url, e))?;
+        let response = self.run(url, request, Some(limit))?;
         read_reply(url, response, limit)
     }
 
-    /// Opens a large body, from byte `from` on. Whether the server obeyed is in the status (206).
-    pub fn open(&self, url: &str, from: u64) -> Result<Stream, HttpError> {
-        let mut request = self.request("GET", url)?;
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        let request = request.body(()).map_err(|e| HttpError::failed(url, e.into()))?;
-        let response = self.agent.run(request).map_err(|e| HttpError::failed(url, e))?;
-        let etag = header(&response, "etag");
-        let challenge = header(&response, "www-authenticate");
-        let location = header(&response, "location");
-        let status = response.status().as_u16();
-        let body = response.into_body();
-        let length = body.content_length();
-        Ok(Stream { status, length, etag, challenge, location, reader: body.into_reader() })
-    }
-
-    /// With an end to all of it, the body too.
-    fn run<S: ureq::AsSendBody>(
+    /// Through the proxy that is for this address. With a limit there is an end to all of it, the body too.
+    pub(super) fn run<S: ureq::AsSendBody>(
         &self,
+        url: &str,
         request: ureq::http::Request<S>,
-        limit: u64,
-    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let total = self.total_timeout + Duration::from_secs(limit / SLOWEST);
-        self.agent.run(self.agent.configure_request(request).timeout_global(Some(total)).build())
+        limit: Option<u64>,
+    ) -> Result<ureq::http::Response<ureq::Body>, HttpError> {
+        let private = self.settings.plain_http == PlainHttp::Private && url.starts_with("http://");
+        let chosen =
+            if private { None } else { self.proxies.of(url).map_err(|e| HttpError::proxy(url, e))? };
+        let (proxy, name) = chosen.unzip();
+        let total = limit.map(|limit| self.settings.total_timeout + Duration::from_secs(limit / SLOWEST));
+        let request = self.agent.configure_request(request).timeout_global(total).proxy(proxy).build();
+        self.agent.run(request).map_err(|error| match name {
+            Some(name) => HttpError::proxy(url, format!("through the proxy {name}: {error}")),
+            None => HttpError::failed(url, error),
+        })
     }
 
-    fn request(&self, method: &str, url: &str) -> Result<ureq::http::request::Builder, HttpError> {
-        let allowed = url.starts_with("https://") || (self.plain_http && url.starts_with("http://"));
+    pub(super) fn request(&self, method: &str, url: &str) -> Result<ureq::http::request::Builder, HttpError> {
+        let plain = self.settings.plain_http != PlainHttp::No && url.starts_with("http://");
+        let allowed = plain || url.starts_with("https://");
         if !allowed {
             return Err(HttpError::NotHttps { url: url.to_string() });
         }
@@ -270,92 +275,33 @@ fn read_reply(url: &str, response: ureq::http::Response<ureq::Body>, limit: u64)
     Ok(Reply { status, etag, location, challenge, retry_after, body })
 }
 
-fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<String> {
+/// What is no document at all, whatever its bytes are: a login page, or an encoding that nobody asked for.
+fn check_reply(url: &str, response: &ureq::http::Response<ureq::Body>) -> Result<(), HttpError> {
+    check_encoding(url, response)?;
+    if response.status() == 200 && is_page(response) {
+        return Err(HttpError::Page { url: url.to_string() });
+    }
+    Ok(())
+}
+
+pub(super) fn check_encoding(
+    url: &str,
+    response: &ureq::http::Response<ureq::Body>,
+) -> Result<(), HttpError> {
+    match header(response, "content-encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        Some(encoding) => Err(HttpError::Encoded { url: url.to_string(), encoding }),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn is_page(response: &ureq::http::Response<ureq::Body>) -> bool {
+    header(response, "content-type")
+        .is_some_and(|kind| kind.trim().to_ascii_lowercase().starts_with("text/html"))
+}
+
+pub(super) fn header(response: &ureq::http::Response<ureq::Body>, name: &str) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(str::to_string)
 }
-
-/// Why a request could not be made or its reply not be read.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum HttpError {
-    /// A certificate or key file is missing or unusable.
-    BadFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Only `https://` URLs are allowed here.
-    NotHttps {
-        /// The URL that was asked for.
-        url: String,
-    },
-    /// The body is longer than the role or document may be.
-    TooLarge {
-        /// The URL that was asked for.
-        url: String,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The connection, the handshake or the reply's head failed.
-    Failed {
-        /// The URL that was asked for.
-        url: String,
-        /// What the transport said.
-        reason: String,
-    },
-    /// The body ended early or stalled.
-    Cut {
-        /// The URL that was asked for.
-        url: String,
-        /// What the transport said.
-        reason: String,
-    },
-}
-
-impl HttpError {
-    pub(super) fn bad_file(path: &Path, reason: String) -> HttpError {
-        HttpError::BadFile { path: path.to_path_buf(), reason }
-    }
-
-    fn failed(url: &str, error: ureq::Error) -> HttpError {
-        HttpError::Failed { url: url.to_string(), reason: error.to_string() }
-    }
-
-    fn cut(url: &str, error: io::Error) -> HttpError {
-        HttpError::Cut { url: url.to_string(), reason: error.to_string() }
-    }
-}
-
-impl fmt::Display for HttpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HttpError::BadFile { path, reason } => {
-                write!(f, "{}: {reason}; check the file and the [import] and [storage] paths", path.display())
-            }
-            HttpError::NotHttps { url } => {
-                write!(
-                    f,
-                    "{url}: only https:// is allowed; correct the server's address in the configuration"
-                )
-            }
-            HttpError::TooLarge { url, limit } => {
-                write!(
-                    f,
-                    "{url}: the server sent more than the {limit} bytes that are allowed; nothing was kept"
-                )
-            }
-            HttpError::Failed { url, reason } => {
-                write!(f, "{url}: {reason}; check the network, the server and the certificates")
-            }
-            HttpError::Cut { url, reason } => {
-                write!(f, "{url}: the reply was cut: {reason}; it is safe to try again")
-            }
-        }
-    }
-}
-
-impl std::error::Error for HttpError {}
 
 #[cfg(test)]
 mod tests {
@@ -374,6 +320,29 @@ mod tests {
     }
 
     #[test]
+    fn plain_http_stays_at_private_addresses() {
+        let settings = HttpSettings {
+            plain_http: PlainHttp::Private,
+            connect_timeout: Duration::from_secs(2),
+            ..HttpSettings::default()
+        };
+        let http = Http::new(&settings).unwrap();
+        // Documentation's own addresses: nobody is there, so only the rule can answer.
+        for url in ["http://192.0.2.1:9/x", "http://[2001:db8::1]:9/x"] {
+            let error = http.get(url, 10).unwrap_err().to_string();
+            assert!(error.contains("network.allow_http"), "{error}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n.").unwrap();
+        });
+        assert_eq!(http.get(&url, 10).unwrap().body, b".");
+    }
+
+    #[test]
     fn a_document_that_drips_has_an_end() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/timestamp.json", listener.local_addr().unwrap());
@@ -386,7 +355,8 @@ mod tests {
             }
         });
         let total_timeout = Duration::from_millis(400);
-        let http = Http::new(&HttpSettings { plain_http: true, total_timeout, ..HttpSettings::default() });
+        let http =
+            Http::new(&HttpSettings { plain_http: PlainHttp::Any, total_timeout, ..HttpSettings::default() });
         let began = Instant::now();
         let error = http.unwrap().get(&url, 1000).unwrap_err();
         assert!(matches!(error, HttpError::Cut { .. } | HttpError::Failed { .. }), "{error}");

@@ -1,4 +1,4 @@
-//! Who the device is: the common name of its certificate, and until when.
+//! What a certificate says: who the device is, until when, and the kind of its key.
 
 use std::path::Path;
 
@@ -58,6 +58,67 @@ pub fn not_after(certificate: &[u8]) -> Option<Time> {
 pub fn is_self_issued(certificate: &[u8]) -> bool {
     let name = |number| Some(element(field(certificate, number)?)?.1);
     name(2).is_some_and(|issuer| name(4) == Some(issuer))
+}
+
+/// The X.509 version of a certificate in DER: 1 to 3.
+pub fn version(certificate: &[u8]) -> Option<u8> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, body, _) = element(certificate)?;
+    match element(body)? {
+        (VERSION, number, _) => Some(element(number)?.1.first()?.saturating_add(1)),
+        _ => Some(1),
+    }
+}
+
+/// Object identifiers: rsaEncryption, ecPublicKey, Ed25519, the curves P-256 and P-384.
+const RSA: [u8; 9] = [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 1];
+const EC: [u8; 7] = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 2, 1];
+const ED25519: [u8; 3] = [0x2B, 0x65, 0x70];
+const CURVES: [&[u8]; 2] = [&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 3, 1, 7], &[0x2B, 0x81, 4, 0, 0x22]];
+/// The fewest bits of RSA that ring takes.
+const RSA_BITS: usize = 2048;
+
+/// Why the key of a certificate in DER cannot be used; none if it can.
+pub fn key_trouble(certificate: &[u8]) -> Option<String> {
+    const WORKING: &str = "RSA of 2048 bits or more, P-256, P-384 and Ed25519 work";
+    match public_key(certificate) {
+        Some(PublicKey::Rsa(bits)) if bits >= RSA_BITS => None,
+        Some(PublicKey::Rsa(bits)) => Some(format!("its key is RSA of {bits} bits; {WORKING}")),
+        Some(PublicKey::Works) => None,
+        Some(PublicKey::Curve) => {
+            Some(format!("its key is on a curve that is not supported, such as P-521; {WORKING}"))
+        }
+        _ => Some(format!("its key is of a kind that is not supported; {WORKING}")),
+    }
+}
+
+enum PublicKey {
+    Works,
+    /// With so many bits.
+    Rsa(usize),
+    /// On a curve that ring does not have.
+    Curve,
+    Unknown,
+}
+
+fn public_key(certificate: &[u8]) -> Option<PublicKey> {
+    let (_, info, _) = element(field(certificate, 5)?)?;
+    let (_, algorithm, bits) = element(info)?;
+    let (_, kind, parameters) = element(algorithm)?;
+    Some(if kind == RSA {
+        // A byte says how many bits at the end are unused; then a sequence that begins with the modulus.
+        let (_, key, _) = element(element(bits)?.1.get(1..)?)?;
+        let modulus = element(key)?.1;
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        let first = modulus.get(zeros)?;
+        PublicKey::Rsa((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
+    } else if kind == EC && CURVES.contains(&element(parameters)?.1) || kind == ED25519 {
+        PublicKey::Works
+    } else if kind == EC {
+        PublicKey::Curve
+    } else {
+        PublicKey::Unknown
+    })
 }
 
 fn name_of(path: &Path, kind: &[u8]) -> Option<String> {

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+use zeroize::Zeroizing;
 
-use super::http::{ClientIdentity, HttpError, HttpSettings};
+use super::error::HttpError;
+use super::http::{ClientIdentity, HttpSettings};
+use super::identity;
 use super::pkcs12::Credential;
 
 /// Reads the files; an error names the one that is wrong.
@@ -58,8 +61,41 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 /// Whether a key works, and with this certificate.
 pub fn check(credential: &Credential) -> Result<(), String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::Pkcs8(credential.key.clone().into());
+    let key = PrivateKeyDer::Pkcs8(credential.key.to_vec().into());
     fits(chain(credential), key, &provider)
+}
+
+/// Whether a certificate and a key in PEM work together.
+pub fn check_pem(certificate: &[u8], key: &[u8]) -> Result<(), String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = certificates(certificate)?.into_iter().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| format!("not a PEM private key: {e:?}"))?;
+    fits(chain, key, &provider).map_err(|e| format!("its key does not work: {e}"))
+}
+
+/// Of PEM texts. None if the key is in an older form than PKCS#8.
+pub fn credential(certificate: &[u8], key: &[u8], authorities: &[u8]) -> Option<Credential> {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(key).ok()?.secret_pkcs8_der().to_vec();
+    let (chain, authorities) = (certificates(certificate).ok()?, certificates(authorities).ok()?);
+    Some(Credential { key: key.into(), chain, authorities })
+}
+
+/// How many authorities a PEM text has; an error for one that can vouch for nobody.
+pub fn check_authorities(pem: &[u8]) -> Result<usize, String> {
+    let mut store = rustls::RootCertStore::empty();
+    for (index, der) in certificates(pem)?.into_iter().enumerate() {
+        let number = index + 1;
+        if let Some(reason) = identity::key_trouble(&der) {
+            return Err(format!("authority {number} cannot be used: {reason}"));
+        }
+        let added = store.add(CertificateDer::from(der));
+        added.map_err(|e| format!("authority {number} cannot be used: {e}"))?;
+    }
+    if store.is_empty() {
+        Err("there is no authority to trust a server by".to_string())
+    } else {
+        Ok(store.len())
+    }
 }
 
 fn chain(credential: &Credential) -> Vec<CertificateDer<'static>> {
@@ -85,11 +121,11 @@ fn of_credential(
     credential: &Credential,
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<ClientCert, HttpError> {
-    let key = PrivateKeyDer::Pkcs8(credential.key.clone().into());
+    let key = PrivateKeyDer::Pkcs8(credential.key.to_vec().into());
     fits(chain(credential), key, provider)
         .map_err(|e| HttpError::bad_file(path, format!("its key does not work with its certificate: {e}")))?;
     let chain: Vec<_> = credential.chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let pem = crate::device::pem("PRIVATE KEY", &credential.key);
+    let pem = Zeroizing::new(crate::device::pem("PRIVATE KEY", &credential.key));
     let key = PrivateKey::from_pem(pem.as_bytes())
         .map_err(|e| HttpError::bad_file(path, format!("its private key cannot be used: {e}")))?;
     Ok(ClientCert::new_with_certs(&chain, key))
@@ -100,7 +136,7 @@ fn read_identity(
     provider: &Arc<rustls::crypto::CryptoProvider>,
 ) -> Result<ClientCert, HttpError> {
     let chain = read_certificates(&identity.certificate)?;
-    let pem = read(&identity.key)?;
+    let pem = Zeroizing::new(read(&identity.key)?);
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|e| HttpError::bad_file(&identity.key, format!("not a PEM private key: {e:?}")))?;
     fits(chain.clone(), key, provider).map_err(|e| {

@@ -12,7 +12,7 @@ pub use error::FileError;
 use sha2::{Digest, Sha256};
 
 use super::pace::{Pace, SLOWEST};
-use crate::gateway::{Http, Stream};
+use crate::gateway::{Http, HttpError, Stream};
 use crate::store::{StoreError, atomic};
 use crate::tuf::{Checker, TargetInfo};
 
@@ -112,7 +112,8 @@ impl<'a> Download<'a> {
         let mut file = File::options().read(true).append(true).create(true).open(part).map_err(write)?;
         let (mut checker, mut got) = self.known(&mut file).map_err(write)?;
         if got < self.info.length {
-            let stream = self.http.open(self.url, got).map_err(FileError::Http)?;
+            let stream = self.http.open_content(self.url, got).map_err(FileError::Http)?;
+            let page = stream.page;
             match stream.status {
                 206 if got > 0 => {}
                 // The whole again: this server gives no ranges.
@@ -129,6 +130,11 @@ impl<'a> Download<'a> {
                 progress(got);
                 file.write_all(bytes).map_err(write)
             })?;
+            if page && got != self.info.length {
+                // A login page, more likely than another file. A Target may be a page, so its length decides.
+                self.start_over(&file).map_err(write)?;
+                return Err(FileError::Http(HttpError::Page { url: self.url.to_owned() }));
+            }
         }
         if got != self.info.length {
             return Err(FileError::Length { url: self.url.to_owned(), expected: self.info.length, got });
@@ -182,6 +188,12 @@ impl<'a> Download<'a> {
                 return Err(cut(format!("it came slower than {SLOWEST} bytes a second")));
             }
         }
+    }
+
+    /// Bytes that are free on the volume of a folder; none where it is not there.
+    pub fn free_space(folder: &Path) -> Option<u64> {
+        let volume = rustix::fs::statvfs(folder).ok()?;
+        Some(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
     fn require_space(&self, part: &Path) -> Result<(), FileError> {
@@ -291,6 +303,12 @@ fn each_chunk(file: &mut File, take: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
 }
 
 /// A volume that cannot be looked at counts as large enough: writing tells.
+/// Bytes that are free on the volume of a folder; none where it is not there.
+pub fn free_space(folder: &Path) -> Option<u64> {
+    let volume = rustix::fs::statvfs(folder).ok()?;
+    Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+}
+
 fn require_space(path: &Path, needed: u64) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let Ok(volume) = rustix::fs::statvfs(folder) else { return Ok(()) };

@@ -125,7 +125,16 @@ pub fn set_aside(path: &Path, reason: String) -> StoreError {
 }
 
 fn write_and_sync(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = File::create(path).map_err(|e| StoreError::io("create", path, e))?;
+    // A link in its place is not ours.
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|e| StoreError::io("create", path, e))?;
     file.write_all(bytes).map_err(|e| StoreError::io("write", path, e))?;
     file.sync_all().map_err(|e| StoreError::io("sync", path, e))
 }

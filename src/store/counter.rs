@@ -32,6 +32,16 @@ impl ReportCounter {
         ReportCounter { path: folder.join("report-counter.json"), next: 0, end: 0 }
     }
 
+    /// Numbers up to this one were used by another client.
+    pub fn at_least(folder: &Path, used: u64) -> Result<(), StoreError> {
+        let counter = ReportCounter::of(folder);
+        let reserved = used.saturating_add(1);
+        if used == 0 || counter.reserved()? >= reserved {
+            return Ok(());
+        }
+        atomic::write_json(&counter.path, &File { version: VERSION, reserved })
+    }
+
     /// The next number. It counts as used from here on, whatever becomes of the report.
     pub fn take(&mut self) -> Result<u64, StoreError> {
         let reserved = self.reserved()?;
@@ -42,7 +52,7 @@ impl ReportCounter {
             atomic::write_json(&self.path, &File { version: VERSION, reserved: self.end })?;
         }
         let number = self.next;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Ok(number)
     }
 
@@ -76,6 +86,17 @@ mod tests {
         seen.extend((0..3).map(|_| daemon.take().unwrap()));
         seen.extend((0..BLOCK * 2).map(|_| daemon.take().unwrap()));
         assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn goes_on_where_another_client_ended() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-counter-least-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        for (used, next) in [(0, 0), (900, 901), (7, 901 + BLOCK)] {
+            ReportCounter::at_least(&folder, used).unwrap();
+            assert_eq!(ReportCounter::of(&folder).take().unwrap(), next, "{used}");
+        }
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{StoreError, TargetRecord, atomic};
 
 const VERSION: u32 = 1;
+/// The result code of an installation that failed.
+const INSTALL_FAILED: &str = "INSTALL_FAILED";
 /// Failed assignments that are remembered. Who assigns more different ones of the same commit tries on purpose.
 const MOST_FAILED: usize = 32;
 
@@ -101,6 +103,8 @@ pub struct DirectorState {
     pub files: BTreeMap<String, FileEcu>,
     /// What ECUs came to while another one of the same assignment is still on its way, or while it is taken back.
     pub ecu_results: Vec<EcuResult>,
+    /// The correlation id of the last assignment that was reported as fulfilled.
+    pub fulfilled: Option<String>,
 }
 
 impl DirectorState {
@@ -133,7 +137,11 @@ impl DirectorState {
             self.ecu_results.drain(..).partition(|ecu| ecu.correlation_id == correlation_id);
         self.ecu_results = others;
         let Some(last) = items.pop() else { return };
-        if items.is_empty() {
+        if last.success && items.iter().all(|ecu| ecu.success) {
+            self.fulfilled = Some(correlation_id.to_string());
+        }
+        // An installation that failed names its ECUs even if there is one: servers split the code at the colon.
+        if items.is_empty() && last.code != INSTALL_FAILED {
             self.result = Some(DeviceResult {
                 correlation_id: last.correlation_id,
                 success: last.success,

@@ -25,6 +25,9 @@ pub struct EcuRecord {
     /// Digest of the registration that the server took.
     #[serde(default)]
     pub registered: Option<String>,
+    /// Serial and hardware id of each ECU that the client that was here before had registered, with the keys that are here now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_ecus: Vec<(String, String)>,
 }
 
 impl EcuRecord {

@@ -42,7 +42,7 @@ impl EventQueue {
     pub fn push(&self, event: Box<RawValue>, now: i64) -> Result<(), StoreError> {
         let mut lines = self.lines()?;
         let before = lines.len();
-        lines.retain(|l| now - l.queued <= MOST_SECONDS);
+        lines.retain(|l| now.saturating_sub(l.queued) <= MOST_SECONDS);
         lines.push(Line { queued: now, event });
         let mut bytes: usize = lines.iter().map(|l| l.event.get().len()).sum();
         let mut too_many = 0;
@@ -67,8 +67,9 @@ impl EventQueue {
 
     fn lines(&self) -> Result<Vec<Line>, StoreError> {
         let Some(bytes) = atomic::read(&self.path)? else { return Ok(Vec::new()) };
-        let parsed =
-            serde_json::Deserializer::from_slice(&bytes).into_iter().collect::<Result<Vec<Line>, _>>();
+        // Line by line: serde_json's reader of a stream of values panics at some that end in a number.
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+        let parsed = lines.map(serde_json::from_slice).collect::<Result<Vec<Line>, _>>();
         match parsed {
             Ok(lines) => Ok(lines),
             // Events are worth less than an update: a damaged queue is set aside and a new one begins.
@@ -144,6 +145,33 @@ mod tests {
         assert!(texts(&queue).len() < 10, "the large one displaces the small ones");
         queue.push(event(&"y".repeat(MOST_BYTES + 10)), MOST_SECONDS + 3).unwrap();
         assert_eq!(texts(&queue).len(), 1, "the last event always stays");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whatever_the_file_has_the_queue_goes_on() {
+        let (folder, queue) = queue("any");
+        std::fs::create_dir_all(&folder).unwrap();
+        let good = r#"{"queued":1,"event":"e"}"#;
+        let lowest = format!(r#"{{"queued":{},"event":"e"}}"#, i64::MIN);
+        for (text, kept) in [
+            (format!("{good}\n7"), 1),
+            (format!("{good}7"), 1),
+            ("7".to_string(), 1),
+            (format!("{good}\n-"), 1),
+            (format!("{good}\n1e"), 1),
+            (r#"{"queued":1,"event":7"#.to_string(), 1),
+            (r#"{"queued":1,"event":7}"#.to_string(), 2),
+            (format!("{good}\n\n{good}\n"), 3),
+            (lowest, 1),
+        ] {
+            std::fs::write(folder.join("events.jsonl"), &text).unwrap();
+            queue.push(event("a"), i64::MAX).unwrap();
+            let _ = std::fs::remove_file(folder.join("events.jsonl"));
+            std::fs::write(folder.join("events.jsonl"), &text).unwrap();
+            queue.push(event("a"), 5).unwrap();
+            assert_eq!(queue.events().unwrap().len(), kept, "{text}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

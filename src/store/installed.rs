@@ -66,6 +66,9 @@ pub struct Installed {
     pub known_bad: Vec<KnownBad>,
     /// Targets whose system is good and whose apps did not come up; they are not tried again by themselves either.
     pub bad_apps: Vec<KnownBad>,
+    /// The commit whose objects were found damaged here after it did not come up: that excuses a Target once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 impl Installed {
@@ -99,7 +102,7 @@ impl Installed {
 
     /// Its apps did not come up.
     pub fn reject_apps(&mut self, target: &TargetRecord, reason: &str, now: i64) -> KnownBad {
-        let count = self.bad_apps(target).map_or(0, |b| b.count) + 1;
+        let count = self.bad_apps(target).map_or(0, |b| b.count).saturating_add(1);
         let bad = KnownBad { target: target.clone(), reason: reason.to_string(), since: now, count };
         self.accept_apps(target);
         self.bad_apps.push(bad.clone());
@@ -116,6 +119,7 @@ impl Installed {
         if let Some(pending) = self.pending.take() {
             self.known_bad.retain(|b| b.target.commit != pending.target.commit);
             self.accept_apps(&pending.target);
+            self.damaged = None;
             let before = self.current.replace(pending.target);
             if before != self.current {
                 self.previous = before;
@@ -126,7 +130,7 @@ impl Installed {
     /// The pending Target did not come up: it is remembered as bad.
     pub fn reject(&mut self, reason: &str, now: i64) -> Option<KnownBad> {
         let pending = self.pending.take()?;
-        let count = self.bad(&pending.target.commit).map_or(0, |b| b.count) + 1;
+        let count = self.bad(&pending.target.commit).map_or(0, |b| b.count).saturating_add(1);
         let bad = KnownBad { target: pending.target, reason: reason.to_string(), since: now, count };
         self.known_bad.retain(|b| b.target.commit != bad.target.commit);
         self.known_bad.push(bad.clone());

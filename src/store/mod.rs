@@ -3,21 +3,27 @@
 pub mod atomic;
 mod backoff;
 mod counter;
+mod deltas;
 mod directed;
 mod ecu;
 mod etag;
 mod events;
 mod installed;
+mod last;
 mod lock;
+mod takeover;
 
 pub use backoff::Backoff;
 pub use counter::ReportCounter;
+pub use deltas::TriedDeltas;
 pub use directed::{Assigned, DeviceResult, DirectorState, EcuResult, FileEcu, Seen};
 pub use ecu::EcuRecord;
 pub use etag::Etag;
 pub use events::EventQueue;
 pub use installed::{Installed, KnownBad, Pending, TargetRecord};
+pub use last::{Last, Stage};
 pub use lock::Lock;
+pub use takeover::TakeOver;
 
 use std::fmt;
 use std::io;

@@ -97,8 +97,13 @@ impl<'de> Visitor<'de> for Value<'_> {
         self.writer.raw(value.to_string().as_bytes())
     }
 
-    // Integers beyond 64 bits come here too.
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        // A fraction, as `json.dumps` and servers of the ATS dialect write it; OLPC has none. Integers that are too large
+        // come here too, and so does -0, which each parser takes for another number.
+        if self.writer.form == Form::Ascii && value.abs() < 1e15 && (value != 0.0 || value.is_sign_positive())
+        {
+            return self.writer.raw(serde_json::json!(value).to_string().as_bytes());
+        }
         Err(E::custom(format_args!("the number {value} is not a 64-bit integer")))
     }
 
@@ -299,6 +304,19 @@ mod tests {
         for (document, olpc, ascii) in table {
             assert_eq!(form(document, Form::Olpc).as_deref(), Ok(olpc), "{document}");
             assert_eq!(form(document, Form::Ascii).as_deref(), Ok(ascii), "{document}");
+        }
+    }
+
+    #[test]
+    fn fractions_are_written_in_the_ascii_form_only() {
+        for (document, ascii) in
+            [("1.5", "1.5"), ("[0.1,-2.0]", "[0.1,-2.0]"), ("1e2", "100.0"), ("0.0", "0.0")]
+        {
+            assert_eq!(form(document, Form::Ascii).as_deref(), Ok(ascii), "{document}");
+            assert!(form(document, Form::Olpc).unwrap_err().contains("not a 64-bit integer"), "{document}");
+        }
+        for document in ["-0", "18446744073709551616", "-9223372036854775809", "1e300"] {
+            assert!(form(document, Form::Ascii).unwrap_err().contains("not a 64-bit integer"), "{document}");
         }
     }
 

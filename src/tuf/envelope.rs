@@ -76,15 +76,7 @@ impl<'b> Envelope<'b> {
     /// Key ids that are not of the role are passed over before any mathematics; a key that has
     /// counted is not verified again.
     pub fn verify(&self, signer: &str, signers: &Signers) -> Result<(), Reason> {
-        let mut valid = BTreeSet::new();
-        for signature in &self.signatures {
-            if let Some(key) = signers.key(&signature.keyid)
-                && !valid.contains(&key.identity())
-                && self.is_valid(signature, key)
-            {
-                valid.insert(key.identity());
-            }
-        }
+        let valid = self.valid_keys(signers);
         if valid.len() >= signers.threshold as usize {
             return Ok(());
         }
@@ -95,6 +87,20 @@ impl<'b> Envelope<'b> {
             signatures: self.signatures.len(),
             detail: signers.describe_faults(),
         })
+    }
+
+    /// The keys of the role that signed, by what makes them the same signer.
+    pub(crate) fn valid_keys<'k>(&self, signers: &'k Signers) -> BTreeSet<(u8, &'k [u8])> {
+        let mut valid = BTreeSet::new();
+        for signature in &self.signatures {
+            if let Some(key) = signers.key(&signature.keyid)
+                && !valid.contains(&key.identity())
+                && self.is_valid(signature, key)
+            {
+                valid.insert(key.identity());
+            }
+        }
+        valid
     }
 
     /// Compares the file with what its parent role lists (5.5.2, 5.6.2): length, then every known hash.

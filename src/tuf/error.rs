@@ -241,7 +241,7 @@ impl Reason {
             | Reason::SnapshotRollback { .. }
             | Reason::RoleRollback { .. }
             | Reason::RoleRemoved { .. } => {
-                "an older state is served: restore the repository's newest state, or rotate the snapshot or timestamp key if versions have to start again"
+                "an older state is served: restore the repository's newest state, or replace the key that signed it if versions have to start again"
             }
             Reason::VersionMismatch { .. } | Reason::LengthMismatch { .. } | Reason::HashMismatch { .. } => {
                 "try again if the repository is being published right now, else publish it again"

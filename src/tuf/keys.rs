@@ -14,9 +14,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
-use super::canonical::{Canonical, Form};
 use super::error::Reason;
 use super::hashes::{from_hex, to_hex};
 use super::profile::{Limits, Profile};
@@ -43,8 +41,6 @@ pub enum PublicKey {
 pub enum KeyFault {
     /// A key type and scheme that this client does not know.
     UnknownType(String),
-    /// The key id is not the SHA-256 of the canonical key object (4.2.2; TUF dialect).
-    WrongId,
     /// A known type whose value cannot be read.
     Malformed(&'static str),
 }
@@ -84,7 +80,7 @@ struct KeyvalWire {
 impl Signers {
     /// One key by itself, in the ATS dialect: who checks a report knows the key that the ECU registered.
     pub fn of_key(keyid: &str, key: &RawValue) -> Result<Signers, KeyFault> {
-        let key = PublicKey::read(keyid, key, Profile::Ats)?;
+        let key = PublicKey::read(key, Profile::Ats)?;
         Ok(Signers { threshold: 1, keys: BTreeMap::from([(keyid.to_owned(), key)]), faults: Vec::new() })
     }
 
@@ -124,8 +120,7 @@ impl KeyRing {
         if keys.len() > limits.keys {
             return Err(Reason::TooManyKeys { limit: limits.keys, got: keys.len() });
         }
-        let read =
-            |(keyid, raw): (&String, &&RawValue)| (keyid.clone(), PublicKey::read(keyid, raw, profile));
+        let read = |(keyid, raw): (&String, &&RawValue)| (keyid.clone(), PublicKey::read(raw, profile));
         Ok(KeyRing(keys.iter().map(read).collect()))
     }
 
@@ -184,14 +179,12 @@ impl PublicKey {
         }
     }
 
-    /// Reads a key object, in the dialect's rules for types, schemes and key ids.
-    pub(super) fn read(keyid: &str, raw: &RawValue, profile: Profile) -> Result<PublicKey, KeyFault> {
+    /// Reads a key object, in the dialect's rules for types and schemes. Its id is a label: python-tuf and go-tuf use keys
+    /// whose id is not their hash, sigstore's root has one, and keys count by value, so nothing rests on it.
+    pub(super) fn read(raw: &RawValue, profile: Profile) -> Result<PublicKey, KeyFault> {
         let unreadable = |_| KeyFault::Malformed("is not a key object");
         let wire: KeyWire = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let kind = KeyKind::of(&wire, profile)?;
-        if profile == Profile::Tuf {
-            check_key_id(keyid, raw)?;
-        }
         let public = wire.keyval.public.ok_or(KeyFault::Malformed("has no public value"))?;
         match kind {
             KeyKind::Ed25519 => read_ed25519(&public),
@@ -217,7 +210,6 @@ impl fmt::Display for KeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyFault::UnknownType(name) => write!(f, "has the unknown type {name:?}"),
-            KeyFault::WrongId => f.write_str("is not the SHA-256 of its key object"),
             KeyFault::Malformed(what) => f.write_str(what),
         }
     }
@@ -245,14 +237,6 @@ impl KeyKind {
             _ => Err(KeyFault::UnknownType(format!("{} {scheme}", wire.keytype))),
         }
     }
-}
-
-/// 4.2.2: clients MUST calculate each key id.
-fn check_key_id(keyid: &str, raw: &RawValue) -> Result<(), KeyFault> {
-    let canonical = Canonical::new(raw.get().as_bytes(), Form::Olpc)
-        .map_err(|_| KeyFault::Malformed("is not JSON that can be hashed"))?;
-    let id = to_hex(&Sha256::digest(canonical.document()));
-    if id == keyid { Ok(()) } else { Err(KeyFault::WrongId) }
 }
 
 fn read_ed25519(public: &str) -> Result<PublicKey, KeyFault> {

@@ -3,10 +3,10 @@
 /// The dialect of a repository. Chosen by a setting, never guessed from what a server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// TUF 1.0: hex signatures, a `scheme` in each key, key ids over the key object, hashes over the bytes.
+    /// TUF 1.0: hex signatures, a `scheme` in each key, hashes over the bytes.
     Tuf,
-    /// What Uptane and Foundries servers speak: base64 signatures with a `method`, opaque key ids,
-    /// unversioned names, hashes over the bytes or over the canonical form of the whole document.
+    /// What Uptane and Foundries servers speak: base64 signatures with a `method`, unversioned
+    /// names, hashes over the bytes or over the canonical form of the whole document.
     Ats,
 }
 

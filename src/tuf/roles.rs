@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::Error as D;
 use serde_json::value::RawValue;
 
 use super::delegation::{Delegations, DelegationsWire};
@@ -64,6 +65,8 @@ pub struct Targets {
     pub header: Header,
     /// The Targets by name.
     pub targets: BTreeMap<String, TargetInfo>,
+    /// Targets that cannot be read, and why (ATS dialect): each of them is left out, and hides no other.
+    pub unread: BTreeMap<String, String>,
     /// Roles that may say more.
     pub delegations: Delegations,
     /// `custom` of the role itself, as it was written (Uptane's correlation id is there).
@@ -93,6 +96,33 @@ pub struct TargetInfo {
     pub custom: Option<Box<RawValue>>,
 }
 
+/// What clients of the ATS dialect read: no length is 0, and `12.0` is 12.
+#[derive(Deserialize)]
+struct LenientInfo {
+    length: Option<serde_json::Number>,
+    hashes: Option<Hashes>,
+    custom: Option<Box<RawValue>>,
+}
+
+impl TargetInfo {
+    fn read(raw: &RawValue, profile: Profile) -> Result<TargetInfo, serde_json::Error> {
+        if profile == Profile::Tuf {
+            return serde_json::from_str(raw.get());
+        }
+        let info: LenientInfo = serde_json::from_str(raw.get())?;
+        let length = match info.length {
+            None => 0,
+            Some(number) => whole(&number).ok_or_else(|| D::custom(format!("length {number}")))?,
+        };
+        Ok(TargetInfo { length, hashes: info.hashes.unwrap_or_default(), custom: info.custom })
+    }
+}
+
+fn whole(number: &serde_json::Number) -> Option<u64> {
+    let exact = |value: &f64| value.fract() == 0.0 && (0.0..9e15).contains(value);
+    number.as_u64().or_else(|| number.as_f64().filter(exact).map(|value| value as u64))
+}
+
 #[derive(Deserialize)]
 struct HeaderWire {
     _type: String,
@@ -117,7 +147,8 @@ struct MetaWire {
 
 #[derive(Deserialize)]
 struct TargetsWire<'b> {
-    targets: BTreeMap<String, TargetInfo>,
+    #[serde(borrow)]
+    targets: BTreeMap<String, &'b RawValue>,
     #[serde(borrow)]
     delegations: Option<DelegationsWire<'b>>,
     custom: Option<Box<RawValue>>,
@@ -258,7 +289,21 @@ impl Role for Targets {
             Some(delegations) => Delegations::read(delegations, profile, limits)?,
             None => Delegations::default(),
         };
-        Ok(Targets { header, targets: wire.targets, delegations, custom: wire.custom })
+        let mut read = Targets {
+            header,
+            targets: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            delegations,
+            custom: wire.custom,
+        };
+        for (name, raw) in wire.targets {
+            match (TargetInfo::read(raw, profile), profile) {
+                (Ok(info), _) => drop(read.targets.insert(name, info)),
+                (Err(reason), Profile::Tuf) => return Err(shape(reason)),
+                (Err(reason), Profile::Ats) => drop(read.unread.insert(name, reason.to_string())),
+            }
+        }
+        Ok(read)
     }
 
     fn header(&self) -> Header {

@@ -36,11 +36,16 @@ pub enum Change {
     Unchanged,
 }
 
-/// What a new root did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which trusted roles a new root made void (5.3.11): those that no longer verify by its keys, and no others. Their
+/// versions start again. A role that a key was only added to still verifies, so nothing older than it is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RootChange {
-    /// Timestamp or snapshot keys were rotated, so both roles start again (5.3.11): the stored files have to go.
-    pub restart: bool,
+    /// The timestamp.
+    pub timestamp: bool,
+    /// The snapshot.
+    pub snapshot: bool,
+    /// The top-level targets, and with them every delegated role.
+    pub targets: bool,
 }
 
 /// The trusted metadata of one repository.
@@ -51,6 +56,8 @@ pub struct TrustedMetadata {
     root: Document<Root>,
     timestamp: Option<Document<Timestamp>>,
     snapshot: Option<Document<Snapshot>>,
+    /// The snapshot that the timestamp lists was signed by keys that no longer count, so its version is no floor.
+    snapshot_void: bool,
     targets: Option<Document<Targets>>,
     delegated: BTreeMap<String, Delegated>,
 }
@@ -73,6 +80,7 @@ impl TrustedMetadata {
             root,
             timestamp: None,
             snapshot: None,
+            snapshot_void: false,
             targets: None,
             delegated: BTreeMap::new(),
         })
@@ -82,19 +90,35 @@ impl TrustedMetadata {
     pub fn update_root(&mut self, bytes: Vec<u8>) -> Result<RootChange, Rejection> {
         let file = self.next_root_name();
         let role = self.read_next_root(&bytes).map_err(|reason| reason.of(file))?;
-        let old = &self.root.role;
-        let restart =
-            !old.timestamp.same_authority(&role.timestamp) || !old.snapshot.same_authority(&role.snapshot);
-        if restart {
+        let old = std::mem::replace(&mut self.root, Document { role, bytes, compared: None });
+        Ok(self.drop_void(&old.role))
+    }
+
+    fn drop_void(&mut self, old: &Root) -> RootChange {
+        let new = &self.root.role;
+        let void = RootChange {
+            timestamp: self.is_void(self.timestamp.as_ref(), &old.timestamp, &new.timestamp),
+            snapshot: self.is_void(self.snapshot.as_ref(), &old.snapshot, &new.snapshot),
+            targets: self.is_void(self.targets.as_ref(), &old.targets, &new.targets),
+        };
+        if void.timestamp {
             self.timestamp = None;
-            self.snapshot = None;
         }
-        if !old.targets.same_authority(&role.targets) {
+        if void.snapshot {
+            self.snapshot = None;
+            self.snapshot_void = true;
+        }
+        if void.targets {
             self.targets = None;
             self.delegated.clear();
         }
-        self.root = Document { role, bytes, compared: None };
-        Ok(RootChange { restart })
+        void
+    }
+
+    fn is_void<T>(&self, document: Option<&Document<T>>, old: &Signers, new: &Signers) -> bool {
+        let void =
+            |d: &Document<T>| !old.same_authority(new) && self.verify_for(&d.bytes, "role", new).is_err();
+        document.is_some_and(void)
     }
 
     /// 5.3.10: the newest root must not have expired.
@@ -119,6 +143,7 @@ impl TrustedMetadata {
         let listed = timestamp.snapshot.clone();
         let role = self.read_snapshot(&bytes, &listed, now).map_err(|reason| reason.of("snapshot.json"))?;
         self.snapshot = Some(Document { role, bytes, compared: Some(listed) });
+        self.snapshot_void = false;
         Ok(())
     }
 
@@ -157,8 +182,13 @@ impl TrustedMetadata {
     /// Takes back a stored snapshot: what new ones are compared with, also when it no longer is
     /// the one that the timestamp lists.
     pub fn restore_snapshot(&mut self, bytes: Vec<u8>) -> Result<(), Rejection> {
-        let role =
-            self.read_stored(&bytes, |root| &root.snapshot).map_err(|reason| reason.of("snapshot.json"))?;
+        let role = match self.read_stored(&bytes, |root| &root.snapshot) {
+            Ok(role) => role,
+            Err(reason) => {
+                self.snapshot_void |= self.was_listed(&bytes, &reason);
+                return Err(reason.of("snapshot.json"));
+            }
+        };
         let mut document = Document { role, bytes, compared: None };
         if let Some(timestamp) = &self.timestamp {
             let listed = &timestamp.role.snapshot;
@@ -168,6 +198,18 @@ impl TrustedMetadata {
         }
         self.snapshot = Some(document);
         Ok(())
+    }
+
+    /// Whether a stored snapshot is whole and the one that the timestamp lists, and only its keys no longer count. One
+    /// that is damaged lowers nothing.
+    fn was_listed(&self, bytes: &[u8], reason: &Reason) -> bool {
+        let (Reason::Unsigned { .. }, Some(timestamp)) = (reason, &self.timestamp) else { return false };
+        let Ok(envelope) = Envelope::open(bytes, self.profile, &self.limits) else { return false };
+        let listed = &timestamp.role.snapshot;
+        let version =
+            Snapshot::parse(envelope.signed(), self.profile, &self.limits).map(|s| s.header.version);
+        version.is_ok_and(|version| version == listed.version)
+            && envelope.check_listed("timestamp.json", listed).is_ok()
     }
 
     /// The dialect.

@@ -41,6 +41,14 @@ pub struct Assignment<'e> {
     pub info: TargetInfo,
 }
 
+impl Assignment<'_> {
+    /// Whether each of its ECUs has it already, by name and content.
+    pub fn is_fulfilled(&self) -> bool {
+        let has = |i: &Installed| i.name == self.target && same_content(i, &self.info);
+        self.ecus.iter().all(|ecu| ecu.installed.as_ref().is_some_and(has))
+    }
+}
+
 /// All assignments of the Director's list. ECUs that are not in it stay as they are; a serial that is not
 /// this vehicle's refuses the whole list, since the list was made for somebody else.
 pub fn assignments<'e>(targets: &Targets, ecus: &'e [Ecu]) -> Result<Vec<Assignment<'e>>, Fault> {

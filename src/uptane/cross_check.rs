@@ -1,8 +1,11 @@
 //! One Target in both repositories: whoever holds the keys of one alone can install nothing.
 
+use std::collections::BTreeMap;
+
 use super::assignment::{Assignment, Ecu};
 use super::custom::{DirectorCustom, ImageCustom, read};
 use super::fault::{Fault, Repository};
+use crate::decide::SignedDelta;
 use crate::tuf::{Hashes, TargetInfo};
 
 /// A Target that both repositories agree on. Nothing else may be downloaded.
@@ -18,6 +21,8 @@ pub struct Verified<'e> {
     pub info: TargetInfo,
     /// Where the content is, if not in the Image repository. The Director's word goes first.
     pub uri: Option<String>,
+    /// The static deltas to it that the Image repository signs.
+    pub deltas: BTreeMap<String, SignedDelta>,
     /// Whether it is an OSTree commit.
     pub is_ostree: bool,
     /// Its release counter; 0 if it has none.
@@ -52,6 +57,7 @@ pub fn cross_check<'e>(
         ecus: assignment.ecus.clone(),
         info: TargetInfo { length: director.length, hashes, custom: director.custom.clone() },
         uri: ordered.uri().or_else(|| made.uri()),
+        deltas: made.deltas(),
         is_ostree: ordered.is_ostree(made, director.length),
         release_counter,
     })

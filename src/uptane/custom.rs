@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::fault::{Fault, Repository};
+use crate::decide::{SignedDelta, read_deltas};
 use crate::tuf::TargetInfo;
 
 /// What the Director writes.
@@ -47,6 +48,8 @@ pub(super) struct Both {
     /// A number, or one in quotes.
     version: Option<serde_json::Value>,
     uri: Option<String>,
+    #[serde(rename = "static-deltas")]
+    static_deltas: Option<serde_json::Value>,
     pub release_counter: Option<u64>,
 }
 
@@ -72,6 +75,11 @@ impl Both {
     /// Where the content is, if not in the Image repository.
     pub(super) fn uri(&self) -> Option<String> {
         self.uri.clone().filter(|uri| !uri.is_empty() && uri != PLACEHOLDER)
+    }
+
+    /// The static deltas to it, by the commit that each starts from.
+    pub(super) fn deltas(&self) -> BTreeMap<String, SignedDelta> {
+        read_deltas(self.static_deltas.clone())
     }
 
     /// The version as a number; -1 where there is none.

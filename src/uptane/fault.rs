@@ -52,6 +52,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// An answer that is no metadata at all, and says nothing about the repository.
+    pub fn is_no_metadata(&self) -> bool {
+        matches!(self, Fault::Rejected { rejection, .. } if matches!(rejection.reason, Reason::Json { .. }))
+    }
+
     /// The error class.
     pub fn class(&self) -> Class {
         match self {

@@ -1,7 +1,10 @@
 //! What a verified assignment means for an ECU. Pure.
 
+use std::collections::BTreeMap;
+
 use super::assignment::Ecu;
 use super::cross_check::Verified;
+use crate::decide::SignedDelta;
 use crate::store::{Assigned, DirectorState, TargetRecord};
 use crate::tuf::TargetInfo;
 
@@ -31,6 +34,8 @@ pub enum DirectorPlan {
         assigned: Box<Assigned>,
         /// Where its objects are, if not on the device's OSTree server.
         uri: Option<String>,
+        /// The static deltas to it, by the commit that each starts from.
+        deltas: BTreeMap<String, SignedDelta>,
     },
 }
 
@@ -56,7 +61,11 @@ pub fn plan(
     if !verified.is_ostree || verified.info.length != 0 {
         return DirectorPlan::NotOstree(Box::new(assigned));
     }
-    DirectorPlan::Update { assigned: Box::new(assigned), uri: verified.uri.clone() }
+    DirectorPlan::Update {
+        assigned: Box::new(assigned),
+        uri: verified.uri.clone(),
+        deltas: verified.deltas.clone(),
+    }
 }
 
 /// What is to be done with an ECU that is a file.
@@ -155,6 +164,7 @@ mod tests {
             ecus: vec![&ecu],
             info,
             uri: None,
+            deltas: Default::default(),
             is_ostree: ostree,
             release_counter: 0,
         };
@@ -204,6 +214,7 @@ mod tests {
             ecus: vec![&ecu],
             info: TargetInfo { length: 7, hashes, custom: None },
             uri: None,
+            deltas: Default::default(),
             is_ostree: true,
             release_counter: 0,
         };
@@ -234,6 +245,7 @@ mod tests {
                 ecus: vec![&ecu],
                 info: TargetInfo { length: 7, hashes: hashes.clone(), custom: None },
                 uri: None,
+                deltas: Default::default(),
                 is_ostree: ostree,
                 release_counter: 0,
             };

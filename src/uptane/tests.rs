@@ -36,18 +36,43 @@ fn more_bytes_than_are_allowed_are_not_read() {
 }
 
 #[test]
-fn versions_start_again_with_other_keys_or_another_threshold_only() {
+fn versions_start_again_when_what_was_accepted_verifies_no_more() {
+    let key = |number| Key::new(number, Profile::Ats);
     let mut repo = Repo::new(Profile::Ats);
-    let keys = [Key::new(40, Profile::Ats), Key::new(41, Profile::Ats)];
-    repo.signers.insert("targets".into(), keys.to_vec());
+    repo.signers.insert("targets".into(), vec![key(40)]);
     repo.write_root();
     repo.role("targets")["version"] = json!(9);
     let floor = take(&repo, Limits::default(), None).unwrap().floor;
     repo.role("targets")["version"] = json!(3);
-    let lower = take(&repo, Limits::default(), Some(&floor)).unwrap_err();
-    assert_eq!(lower, Fault::DirectorRollback { trusted: 9, got: 3 });
+    let rollback = Fault::DirectorRollback { trusted: 9, got: 3 };
+    assert_eq!(take(&repo, Limits::default(), Some(&floor)).unwrap_err(), rollback);
+    // A key that is added, or another that goes, lowers nothing; the one that signed has to go.
+    repo.signers.insert("targets".into(), vec![key(40), key(41)]);
+    repo.write_root();
+    assert_eq!(take(&repo, Limits::default(), Some(&floor)).unwrap_err(), rollback);
     repo.role("root")["roles"]["targets"]["threshold"] = json!(2);
     assert!(take(&repo, Limits::default(), Some(&floor)).is_ok());
+    repo.signers.insert("targets".into(), vec![key(41)]);
+    repo.write_root();
+    repo.role("root")["roles"]["targets"]["threshold"] = json!(1);
+    assert!(take(&repo, Limits::default(), Some(&floor)).is_ok());
+}
+
+#[test]
+fn a_floor_of_an_earlier_release_holds_as_long_as_its_keys_stay() {
+    let mut repo = Repo::new(Profile::Ats);
+    repo.role("targets")["version"] = json!(9);
+    let floor = take(&repo, Limits::default(), None).unwrap().floor;
+    let mut old = serde_json::to_value(&floor).unwrap();
+    old.as_object_mut().unwrap().remove("signed_by");
+    let old: Floor = serde_json::from_value(old).unwrap();
+    repo.role("targets")["version"] = json!(3);
+    repo.signers.get_mut("targets").unwrap().push(Key::new(41, Profile::Ats));
+    repo.write_root();
+    assert!(matches!(take(&repo, Limits::default(), Some(&old)), Err(Fault::DirectorRollback { .. })));
+    repo.signers.insert("targets".into(), vec![Key::new(41, Profile::Ats)]);
+    repo.write_root();
+    assert!(take(&repo, Limits::default(), Some(&old)).is_ok());
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub fn ended_back(world: &World, commit: &str, expected: &[(&str, &str)], stage:
         assert_eq!(world.boot_variable(variable), value, "{stage}: {variable}");
     }
     assert!(!world.dir.join("run/need_reboot").exists(), "{stage}: a reboot is awaited");
-    let failed: Vec<_> = expected.iter().filter(|(_, code)| *code == "INSTALL_FAILED").collect();
+    let failed: Vec<_> = expected.iter().filter(|(_, code)| code.ends_with(":INSTALL_FAILED")).collect();
     if world.dir.join("sota/rust-ota/installed.json").exists() {
         let installed = read(world, "installed.json");
         assert!(installed["pending"].is_null(), "{stage}: {installed}");

@@ -198,6 +198,16 @@ impl World {
         self.run("ostree", &[&repo, "refs", "--delete", "test/1"]);
     }
 
+    /// A device that has these settings of an image, and no certificate of its own.
+    pub fn device_with(&self, server: &str, root: &Path, ca: &Path) {
+        self.make_sysroot();
+        let import = self.dir.join("sota/import");
+        fs::create_dir_all(&import).unwrap();
+        fs::copy(ca, import.join("root.crt")).unwrap();
+        fs::copy(root, self.dir.join("root.json")).unwrap();
+        self.settings(server);
+    }
+
     fn provision(&self) {
         let device = self.dir.join("ota.keys/tls/devices/device-1");
         let import = self.dir.join("sota/import");
@@ -206,11 +216,15 @@ impl World {
             fs::copy(device.join(file), import.join(file)).unwrap();
         }
         fs::copy(self.dir.join("ota/repo/1.root.json"), self.dir.join("root.json")).unwrap();
+        self.settings(&self.address);
+    }
+
+    fn settings(&self, server: &str) {
         self.fragment(
             "40-hardware-id",
             &format!("[provision]\nprimary_ecu_hardware_id = \"{HARDWARE_ID}\"\n"),
         );
-        self.fragment("10-server", &format!("[tls]\nserver = \"{}\"\n", self.address));
+        self.fragment("10-server", &format!("[tls]\nserver = \"{server}\"\n"));
         self.fragment(
             "20-test",
             &format!(

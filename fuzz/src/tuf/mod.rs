@@ -14,11 +14,15 @@ use serde_json::{Value, json};
 
 const PROFILES: [Profile; 2] = [Profile::Tuf, Profile::Ats];
 
-/// Canonical forms: both refuse the same documents, mean the same, and are their own canonical form.
+/// Canonical forms: both refuse the same documents but for fractions, mean the same, and are their own canonical form.
 pub fn canonical(data: &[u8]) {
     let (ascii, olpc) = (Canonical::new(data, Form::Ascii), Canonical::new(data, Form::Olpc));
     let (Ok(ascii), Ok(olpc)) = (&ascii, &olpc) else {
-        assert!(ascii.is_err() && olpc.is_err());
+        assert!(olpc.is_err());
+        if let Ok(ascii) = &ascii {
+            let again = Canonical::new(ascii.document(), Form::Ascii).unwrap();
+            assert_eq!(again.document(), ascii.document());
+        }
         return;
     };
     assert!(ascii.document().is_ascii());
@@ -50,7 +54,9 @@ pub fn files(data: &[u8]) {
         1 => offer(&mut trusted, data, repo.file("timestamp"), |t, b| t.update_timestamp(b, NOW).is_ok()),
         2 => offer(&mut trusted, data, repo.file("snapshot"), |t, b| t.update_snapshot(b, NOW).is_ok()),
         3 => offer(&mut trusted, data, repo.file("targets"), |t, b| t.update_targets(b, NOW).is_ok()),
-        4 => offer(&mut trusted, data, repo.file("d"), |t, b| t.update_delegated("targets", "d", b, NOW).is_ok()),
+        4 => offer(&mut trusted, data, repo.file("d"), |t, b| {
+            t.update_delegated("targets", "d", b, NOW).is_ok()
+        }),
         5 => offer(&mut trusted, data, repo.file("timestamp"), |t, b| t.restore_timestamp(b).is_ok()),
         _ => offer(&mut trusted, data, repo.file("snapshot"), |t, b| t.restore_snapshot(b).is_ok()),
     };
@@ -128,7 +134,9 @@ pub fn keys(data: &[u8]) {
         repo.publish();
         let Ok(mut trusted) = TrustedMetadata::new(repo.file("root"), profile, Limits::default()) else {
             // Only a document that cannot be signed at all is refused for its keys.
-            assert!(Canonical::new(data, Form::Olpc).is_err() || serde_json::from_slice::<Value>(data).is_ok());
+            assert!(
+                Canonical::new(data, Form::Olpc).is_err() || serde_json::from_slice::<Value>(data).is_ok()
+            );
             return;
         };
         repo.refresh(&mut trusted).unwrap();
@@ -139,7 +147,8 @@ pub fn keys(data: &[u8]) {
 pub fn glob(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some((pattern, name)) = text.split_once('\n') else { return };
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().take(12).collect(), name.chars().take(12).collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().take(12).collect(), name.chars().take(12).collect());
     // Brackets are left to the crash oracle: their reading is the matcher's own business.
     let simple = !pattern.contains(&'[') && !pattern.contains(&'\\');
     let (p, n): (String, String) = (pattern.iter().collect(), name.iter().collect());

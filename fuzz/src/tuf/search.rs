@@ -51,7 +51,8 @@ pub fn search(data: &[u8]) {
 }
 
 fn check(repo: &Repo, graph: &BTreeMap<String, Vec<Edge>>, target: &str) {
-    let mut expected = Model { repo, graph, target, visited: Vec::new(), seen: BTreeSet::new(), too_deep: false };
+    let mut expected =
+        Model { repo, graph, target, visited: Vec::new(), seen: BTreeSet::new(), too_deep: false };
     let found = match expected.visit("targets", 0) {
         End::Found(role) => Some(role),
         _ => None,

@@ -14,6 +14,7 @@ struct Seen {
     root: u64,
     timestamp: u64,
     listed_snapshot: u64,
+    snapshot_void: bool,
     roles: BTreeMap<String, u64>,
 }
 
@@ -47,7 +48,10 @@ fn change(repo: &mut Repo, bytes: &mut Bytes<'_>) {
     match bytes.below(7) {
         0 => repo.bump(role),
         1 => repo.role(role)["version"] = json!(bytes.below(6)),
-        2 => repo.role(role)["expires"] = json!(bytes.pick(&["2030-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "never"])),
+        2 => {
+            repo.role(role)["expires"] =
+                json!(bytes.pick(&["2030-01-01T00:00:00Z", "2025-01-01T00:00:00Z", "never"]))
+        }
         3 => repo.publish(),
         4 => {
             let key = Key::new(10 + bytes.byte() % 8, repo.profile);
@@ -65,7 +69,13 @@ fn signers(repo: &Repo, old: &BTreeMap<String, Vec<Key>>, role: &str, bytes: &mu
         0 | 1 => unique([&repo.signers[role][..], &old[role][..]].concat()),
         2 => repo.signers[role].clone(),
         3 => vec![Key::new(200, repo.profile)],
-        _ => unique(ROLES.iter().filter(|other| **other != role).flat_map(|other| repo.signers[*other].clone()).collect()),
+        _ => unique(
+            ROLES
+                .iter()
+                .filter(|other| **other != role)
+                .flat_map(|other| repo.signers[*other].clone())
+                .collect(),
+        ),
     }
 }
 
@@ -89,8 +99,11 @@ fn offer(
             let Ok(change) = trusted.update_root(file) else { return };
             assert!(signed_by(&authority["root"]) && signed_by(&repo.signers["root"]));
             assert_eq!(version, seen.root + 1);
-            if change.restart {
+            if change.timestamp {
                 (seen.timestamp, seen.listed_snapshot) = (0, 0);
+            }
+            if change.snapshot {
+                seen.snapshot_void = true;
                 seen.roles.clear();
             }
             seen.root = version;
@@ -100,7 +113,7 @@ fn offer(
             if trusted.update_timestamp(file, NOW) == Ok(rust_ota::tuf::Change::Updated) {
                 assert!(signed_by(&authority[role]));
                 let listed = repo.roles[role]["meta"]["snapshot.json"]["version"].as_u64().unwrap();
-                assert!(version >= seen.timestamp && listed >= seen.listed_snapshot);
+                assert!(version >= seen.timestamp && (seen.snapshot_void || listed >= seen.listed_snapshot));
                 (seen.timestamp, seen.listed_snapshot) = (version, listed);
             }
         }
@@ -108,11 +121,15 @@ fn offer(
             if trusted.update_snapshot(file, NOW).is_ok() {
                 assert!(signed_by(&authority[role]));
                 assert_eq!(version, seen.listed_snapshot);
+                seen.snapshot_void = false;
                 for (name, old) in &seen.roles {
                     assert!(repo.roles[role]["meta"][name]["version"].as_u64().unwrap() >= *old);
                 }
                 let meta = repo.roles[role]["meta"].as_object().unwrap();
-                seen.roles = meta.iter().map(|(name, file)| (name.clone(), file["version"].as_u64().unwrap())).collect();
+                seen.roles = meta
+                    .iter()
+                    .map(|(name, file)| (name.clone(), file["version"].as_u64().unwrap()))
+                    .collect();
             }
         }
         _ => {

@@ -88,7 +88,7 @@ impl Working<'_> {
             let needs = agent.app_needs(&target.apps, &from, forced);
             let again: Vec<String> = needs.into_iter().map(|(name, _)| name).collect();
             if let Err(error) = room.switch(&from, &target.apps, &again) {
-                return self.take_apps_back(room, target, &from, &error);
+                return self.take_apps_back(room, target, &from, error);
             }
         }
         content.deploy(target)?;
@@ -115,18 +115,25 @@ impl Working<'_> {
         let from = apps_now(&agent.facts(&agent.names())?);
         match room.stage(&from, &target.apps) {
             Ok(()) => Ok(None),
-            Err(error) => self.take_apps_back(&room, target, &from, &error).map(Some),
+            Err(error) => self.take_apps_back(&room, target, &from, error).map(Some),
         }
     }
 
+    /// Only a Target whose apps were seen to fail is not tried again.
     fn take_apps_back(
         &self,
         room: &AppRoom<'_>,
         target: &TargetRecord,
         from: &Apps,
-        error: &AppsError,
+        error: AppsError,
     ) -> Result<Outcome, AgentError> {
         log::error!("{error}");
+        if !error.is_the_apps() {
+            if let Err(again) = room.bring_back(&target.apps, from) {
+                log::warn!("what ran before could not be brought back: {again}");
+            }
+            return Err(error.into());
+        }
         let state = &self.agent.settings.state;
         // The record first: whatever happens on the way back, the Target is not tried again.
         let mut installed = Installed::load(state)?;
@@ -154,6 +161,11 @@ impl Working<'_> {
         let from = earlier.as_ref().map(|t| t.apps.clone()).unwrap_or_default();
         let Err(error) = room.start_all(&from, &target.apps) else { return Ok(None) };
         log::error!("{error}");
+        if !error.is_the_apps() {
+            // The system is good, and its apps are seen to be away at the next check.
+            log::warn!("{} stays: its apps are started when this is over", target.name);
+            return Ok(None);
+        }
         installed.reject_apps(&target, &error.to_string(), agent.now()?);
         installed.pending = None;
         installed.save(&agent.settings.state)?;

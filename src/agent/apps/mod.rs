@@ -103,7 +103,12 @@ impl AppRoom<'_> {
             return Ok(());
         }
         let settings = &self.agent.settings.apps;
-        let room = Room { images: settings.images.clone(), watermark: settings.watermark };
+        let room = Room {
+            images: settings.images.clone(),
+            watermark: settings.watermark,
+            projects: settings.projects.clone(),
+            may: settings.may.clone(),
+        };
         let source: Box<dyn Source> = match &self.agent.bundle {
             Some(bundle) => Box::new(Store::at(&bundle.apps())),
             None => match &settings.proxy {
@@ -135,7 +140,10 @@ impl AppRoom<'_> {
 
     /// All of these apps, whole; an error says which one is not.
     pub fn must_have(&self, apps: &Apps) -> Result<Vec<App>, AppsError> {
-        apps::whole(apps, &self.store, &self.platform)
+        let found = apps::whole(apps, &self.store, &self.platform)?;
+        let settings = &self.agent.settings.apps;
+        found.iter().try_for_each(|app| app.is_allowed(&settings.projects, &settings.may))?;
+        Ok(found)
     }
 
     /// All that these apps need is on the device, and the engine knows their images. Nothing was stopped for it.
@@ -156,7 +164,7 @@ impl AppRoom<'_> {
         }
         for app in found.iter().filter(|a| from.get(&a.name) != to.get(&a.name)) {
             self.engine.stop(&app.name)?;
-            self.engine.prepare(app, &self.store)?;
+            self.engine.prepare(app, &self.store).map(drop)?;
             self.engine.create(app)?;
         }
         Ok(())
@@ -178,8 +186,8 @@ impl AppRoom<'_> {
         }
         for app in changed {
             log::info!("starting app {}", app.name);
-            self.engine.prepare(app, &self.store)?;
-            self.engine.start(app)?;
+            let given = self.engine.prepare(app, &self.store)?;
+            self.engine.start(app, &given)?;
         }
         dropped.iter().try_for_each(|name| self.engine.remove(name))
     }
@@ -264,10 +272,8 @@ impl AppRoom<'_> {
             Vec::new()
         });
         let state = match App::stored(&name, &uri, &self.store, &self.platform) {
-            Ok(app) => {
-                let expected = app.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str());
-                apps::summary(&expected.collect::<Vec<_>>(), &services)
-            }
+            Ok(app) if apps::stranger(&app, &services).is_some() => "unhealthy",
+            Ok(app) => apps::summary(&app.expected(), &services),
             Err(_) => "not fetched",
         };
         AppState { name, uri, on, state, services }

@@ -25,6 +25,10 @@ impl Director<'_> {
         }
         let url = format!("{server}/campaigner/campaigns");
         let reply = self.agent.memory.http(settings)?.get(&url, CAMPAIGNS_LIMIT)?;
+        // A server that has no campaigns offers none.
+        if matches!(reply.status, 204 | 404) {
+            return Ok(Vec::new());
+        }
         if reply.status != 200 {
             let reason = "it offers no campaigns".to_string();
             return Err(AgentError::Server { url, status: reply.status, reason });

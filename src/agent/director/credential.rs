@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::super::refresh::{self, Persist};
 use super::super::{AgentError, random_id};
@@ -128,7 +129,7 @@ impl Session<'_> {
             atomic::write(&path, text(&own.authorities).as_bytes())?;
         }
         if let Some((certificate, key)) = settings.own_identity() {
-            atomic::write_secret(&key, pem("PRIVATE KEY", &own.key).as_bytes())?;
+            atomic::write_secret(&key, Zeroizing::new(pem("PRIVATE KEY", &own.key)).as_bytes())?;
             atomic::write_secret(&certificate, text(&own.chain).as_bytes())?;
         }
         Ok(())
@@ -161,6 +162,11 @@ fn read(path: &Path) -> Result<Vec<u8>, AgentError> {
                 .to_string(),
     };
     atomic::read(path)?.ok_or_else(missing)
+}
+
+/// Whether a certificate could be asked for with it. `authorities` is what the device trusts besides.
+pub fn check(shared: &SharedCredential, authorities: Option<&Path>) -> Result<(), AgentError> {
+    connection(shared, &read(&shared.zip)?, authorities).map(|_| ())
 }
 
 fn unusable(shared: &SharedCredential, reason: String) -> AgentError {

@@ -1,18 +1,23 @@
 //! The update cycle: what is assigned is verified, fetched, deployed, and told about.
 
+use std::collections::BTreeMap;
+
+use super::super::content::SignedDeltas;
 use super::super::report::Report;
 use super::super::trust::Server;
-use super::super::uptane::{Source, UptaneError, verify_noting};
+use super::super::uptane::{Noted, Source, UptaneError, verify_noting};
 use super::super::{AgentError, Outcome, Transfer};
 use super::files::Assignment;
+use super::runs_already::fulfilled;
 use super::session::Session;
 use super::trust::{Stored, folder, prepare};
 use super::{Answer, Depth};
 use crate::config::ConfigError;
+use crate::decide::SignedDelta;
 use crate::payload::ostree::HttpSource;
-use crate::store::{Assigned, ReportCounter};
+use crate::store::{Assigned, ReportCounter, Stage};
 use crate::tuf::Time;
-use crate::uptane::{DirectorPlan, Ecu, FilePlan, Primary, Repository, plan, plan_file};
+use crate::uptane::{DirectorPlan, Ecu, Fault, FilePlan, Primary, Repository, plan, plan_file};
 
 /// Longest text about a fault that is reported.
 const MOST_ATTACK: usize = 500;
@@ -64,6 +69,7 @@ impl<'a> Session<'a> {
                 return Ok(Answer::Awaiting(target));
             }
         }
+        self.agent.reaches(Stage::Check, None);
         let answer = self.verified(true).and_then(|plans| self.carry_out(plans, depth.into(), progress));
         self.send_device_data();
         // What this run came to is told now, and not only at the next poll.
@@ -78,30 +84,25 @@ impl<'a> Session<'a> {
     }
 
     /// Installs what was downloaded, without asking anybody.
-    pub fn install_stored(mut self, counter: &mut ReportCounter) -> Result<Answer, AgentError> {
+    pub fn install_stored(mut self) -> Result<Answer, AgentError> {
         if let Some(target) = self.settle()? {
             return Ok(Answer::Awaiting(target));
         }
+        self.agent.reaches(Stage::Install, None);
         let plans = self.verified(false)?;
-        let answer = self.carry_out(plans, Steps { download: false, install: true }, &mut |_| {});
-        // Without a network this ends soon, and all of it waits.
-        if self.state.result.is_some()
-            && let Err(error) = self.send_manifest(counter)
-        {
-            log::info!("{error}; the report is sent with the next check");
-        }
-        self.send_device_data();
-        answer
+        self.carry_out(plans, Steps { download: false, install: true }, &mut |_| {})
     }
 
     /// Verifies both repositories, from the servers or from what is stored, and decides.
     pub fn verified(&mut self, online: bool) -> Result<Plans, AgentError> {
         let settings = &self.agent.settings;
-        let mut ecus: Vec<Ecu> = self.file_ecus.iter().map(|ecu| self.ecu_of(ecu)).collect();
+        let mut ecus: Vec<Ecu> = self.file_ecus.iter().map(|ecu| ecu.ecu(&self.state)).collect();
         if self.file_primary().is_none() {
             ecus.push(self.ostree_ecu()?);
         }
-        let mut correlation = None;
+        let reported = self.state.fulfilled.clone();
+        let is_settled = |id: Option<&str>| id.is_none() || id == reported.as_deref();
+        let mut noted = Noted { correlation_id: None, is_settled: &is_settled };
         let now = Time(self.agent.now()?);
         for repository in [Repository::Director, Repository::Image] {
             prepare(settings, repository)?;
@@ -115,7 +116,7 @@ impl<'a> Session<'a> {
             let mut director =
                 Source { fetch: &mut director, persist: &mut director_folder, trust_first_root };
             let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root };
-            verify_noting(&mut director, &mut image, &ecus, now, &mut correlation)
+            verify_noting(&mut director, &mut image, &ecus, now, &mut noted)
         } else {
             let mut director = Stored(folder(settings, Repository::Director));
             let mut image = Stored(folder(settings, Repository::Image));
@@ -125,12 +126,13 @@ impl<'a> Session<'a> {
             let mut director =
                 Source { fetch: &mut director, persist: &mut director_folder, trust_first_root: false };
             let mut image = Source { fetch: &mut image, persist: &mut image_folder, trust_first_root: false };
-            verify_noting(&mut director, &mut image, &ecus, now, &mut correlation)
+            verify_noting(&mut director, &mut image, &ecus, now, &mut noted)
         };
         let bundle = match bundle {
             Ok(bundle) => bundle,
             Err(error) => {
-                self.note_fault(&error, correlation.as_deref())?;
+                let id = noted.correlation_id.as_ref().map(|id| id.as_deref());
+                self.note_fault(&error, id)?;
                 return Err(error.into());
             }
         };
@@ -149,8 +151,12 @@ impl<'a> Session<'a> {
             },
             files: file_ecus.map(|ecu| plan_file(&bundle.targets, assignment, &self.state, ecu)).collect(),
         };
+        let fulfilled = fulfilled(&bundle, &decided, &self.identity.record.serial);
         if online && self.state.attack.take().is_some() {
             self.save()?;
+        }
+        if let Some(fulfilled) = fulfilled.filter(|_| online) {
+            self.note_fulfilled(fulfilled)?;
         }
         Ok(decided)
     }
@@ -164,14 +170,25 @@ impl<'a> Session<'a> {
     }
 
     /// A broken rule is told to the Director, once for as long as it stays the same. A network that is away is not.
-    fn note_fault(&mut self, error: &UptaneError, correlation: Option<&str>) -> Result<(), AgentError> {
+    fn note_fault(
+        &mut self,
+        error: &UptaneError,
+        correlation: Option<Option<&str>>,
+    ) -> Result<(), AgentError> {
         let UptaneError::Fault(fault) = error else { return Ok(()) };
+        // A proxy's page, or a file that is cut, is no metadata at all.
+        if fault.is_no_metadata() {
+            return Ok(());
+        }
         let text: String = format!("{}: {fault}", fault.class()).chars().take(MOST_ATTACK).collect();
         if self.state.attack.as_ref() == Some(&text) {
             return Ok(());
         }
-        if correlation.is_some() {
-            self.result(correlation, false, "VERIFICATION_FAILED", &text);
+        // Of one repository that is wrong, or only half published, nobody knows yet whether they disagree.
+        if !matches!(fault, Fault::Rejected { .. })
+            && let Some(id) = correlation
+        {
+            self.result(id, false, "VERIFICATION_FAILED", &text);
         }
         self.state.attack = Some(text);
         self.save()
@@ -187,8 +204,8 @@ impl<'a> Session<'a> {
         let (updates, mut answer) = self.sort_files(plans.files)?;
         if steps.download {
             self.download_files(&updates, progress)?;
-            if let DirectorPlan::Update { assigned, uri } = &plans.primary {
-                self.download(assigned, uri.as_deref(), progress)?;
+            if let DirectorPlan::Update { assigned, uri, deltas } = &plans.primary {
+                self.download(assigned, uri.as_deref(), deltas, progress)?;
             }
         }
         if let Some((_, first)) = updates.first() {
@@ -267,9 +284,11 @@ impl<'a> Session<'a> {
         &mut self,
         assigned: &Assigned,
         uri: Option<&str>,
+        deltas: &BTreeMap<String, SignedDelta>,
         progress: &mut dyn FnMut(Transfer),
     ) -> Result<(), AgentError> {
         let agent = self.agent;
+        agent.reaches(Stage::Download, Some(&assigned.target.name));
         let report = self.report_of(assigned)?;
         report.download_starts("");
         let server = uri.or(agent.settings.ostree_server.as_deref());
@@ -280,7 +299,8 @@ impl<'a> Session<'a> {
             }))
             .and_then(|server| {
                 let source = HttpSource::new(self.http()?, server);
-                agent.content()?.fetch(agent, &source, &assigned.target.commit, progress)
+                let signed = SignedDeltas { deltas: deltas.clone(), stats: None };
+                agent.content()?.fetch(agent, &source, &assigned.target.commit, &signed, progress)
             });
         report.download_ended(&fetched);
         if let Err(error) = &fetched

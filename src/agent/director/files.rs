@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::config::ConfigError;
 use crate::gateway::events::Kind;
 use crate::payload::file::{self, Download};
-use crate::store::{Assigned, EcuResult, StoreError, atomic};
+use crate::store::{Assigned, EcuResult, Stage, StoreError, atomic};
 use crate::tuf::{Hashes, TargetInfo, to_hex};
 use crate::uptane::FileUpdate;
 
@@ -59,6 +59,7 @@ impl Session<'_> {
         self.remove_unwanted(updates)?;
         for (index, update) in updates {
             let assigned = &update.assigned;
+            self.agent.reaches(Stage::Download, Some(&assigned.target.name));
             self.file_event(*index, Kind::EcuDownloadStarted, assigned, None, "");
             let fetched = self.download_file(update, progress);
             let details = fetched.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -85,7 +86,9 @@ impl Session<'_> {
         }))?;
         let target = &update.assigned.target;
         let url = content_url(server, &target.name, update.uri.as_deref());
-        let http = self.http()?;
+        let own = [Some(server), settings.server.as_deref(), settings.director.server.as_deref()];
+        let own: Vec<&str> = own.into_iter().chain([settings.ostree_server.as_deref()]).flatten().collect();
+        let http = self.http()?.for_address(&url, &own)?;
         let download = Download::new(&http, &url, &update.info);
         let length = update.info.length;
         let fetched =
@@ -140,6 +143,7 @@ impl Session<'_> {
     ) -> Result<Result<(), AgentError>, AgentError> {
         let Some(secondary) = self.file_ecus.get(index) else { return Ok(Ok(())) };
         let (serial, assigned) = (secondary.serial.clone(), update.assigned.clone());
+        self.agent.reaches(Stage::Install, Some(&assigned.target.name));
         self.file_event(index, Kind::EcuInstallationStarted, &assigned, None, "");
         if self.needs_reboot(index) {
             return self.leave_to_reboot(index, assigned).map(Ok);
@@ -199,13 +203,12 @@ impl Session<'_> {
         code: &str,
         description: &str,
     ) {
-        let (Some(secondary), Some(id)) = (self.file_ecus.get(index), &assigned.correlation_id) else {
-            return;
-        };
+        let Some(secondary) = self.file_ecus.get(index) else { return };
+        let id = assigned.correlation_id.clone().unwrap_or_default();
         self.state.ecu_results.push(EcuResult {
             serial: secondary.serial.clone(),
             hardware_id: secondary.hardware_id.clone(),
-            correlation_id: id.clone(),
+            correlation_id: id,
             success,
             code: code.to_string(),
             description: description.to_string(),

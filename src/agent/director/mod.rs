@@ -2,15 +2,17 @@
 //! on from what is on disk, and leaves there what the next one needs.
 
 mod campaign;
-mod credential;
+pub(super) mod credential;
 mod cycle;
 mod files;
+mod look;
 mod primary;
 mod provision;
 mod report;
+mod runs_already;
 mod secondaries;
 mod session;
-mod trust;
+pub(super) mod trust;
 mod withdrawn;
 
 use super::daemon::{self, Turn, notify};
@@ -18,11 +20,14 @@ use super::uptane::UptaneError;
 use super::{Agent, AgentError, Progress, Transfer};
 use crate::cli::exit;
 use crate::payload::file::FileError;
-use crate::store::{ReportCounter, TargetRecord};
+use crate::store::{ReportCounter, Stage, TargetRecord};
 use crate::uptane::Class;
+pub use look::{Assignment, assigned, roles};
 pub use primary::known_file;
+use primary::ostree_ecu;
 pub use secondaries::{Known, known};
 use session::Session;
+pub(super) use trust::prepare as anchor;
 
 /// How far a run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,12 +79,32 @@ impl<'a> Director<'a> {
     /// Asks the servers, and goes as far as it may: what was withdrawn meanwhile is neither fetched nor installed.
     pub fn online(&mut self, depth: Depth, progress: &mut dyn FnMut(Transfer)) -> Result<Answer, AgentError> {
         let name = ["check", "download", "update"][depth as usize];
-        Session::open(self.agent, name)?.online(&mut self.counter, depth, progress)
+        self.agent.reaches(Stage::Check, None);
+        let session = Session::open(self.agent, name);
+        let answer = session.and_then(|s| s.online(&mut self.counter, depth, progress));
+        self.agent.recorded(answer)
     }
 
     /// Installs what was downloaded, by the metadata of the last check. Needs no network; reports what it can.
     pub fn install(&mut self) -> Result<Answer, AgentError> {
-        Session::open(self.agent, "install")?.install_stored(&mut self.counter)
+        self.agent.reaches(Stage::Install, None);
+        let session = Session::open(self.agent, "install");
+        let answer = session.and_then(|s| s.install_stored());
+        let answer = self.agent.recorded(answer);
+        self.agent.deliver_soon();
+        answer
+    }
+
+    /// Tells what this boot came to, and what waits. Asks for nothing.
+    pub fn report(&mut self) -> Result<(), AgentError> {
+        let mut session = Session::open(self.agent, "report")?;
+        // What waits for its boot is judged by `finalize` alone.
+        if self.agent.is_judged() {
+            session.settle()?;
+        }
+        session.send_manifest(&mut self.counter)?;
+        session.send_device_data();
+        Ok(())
     }
 
     /// Who this device is: serial and hardware id, made now if this is the first time.
@@ -99,10 +124,7 @@ impl<'a> Director<'a> {
         notify("STATUS=Asking the Director");
         let mut progress = Progress::new();
         let answer = self.online(Depth::Install, &mut |transfer| {
-            notify(&format!(
-                "STATUS=Downloading: {} of {} objects",
-                transfer.objects_done, transfer.objects_total
-            ));
+            progress.tell_systemd(&transfer);
             progress.show(&transfer);
         })?;
         notify(&format!("STATUS={answer}"));
@@ -129,6 +151,38 @@ impl<'a> Director<'a> {
                 Turn::Stay
             }
         })
+    }
+}
+
+impl Answer {
+    /// The exit code of a command that ends with it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Answer::NoUpdate
+            | Answer::Downloaded(_)
+            | Answer::Updated(_)
+            | Answer::Adopted(_)
+            | Answer::Failed(_) => exit::OK,
+            Answer::Available(_) => exit::NEW_TARGET,
+            Answer::Installed(_) => exit::REBOOT_NEEDED,
+            Answer::Awaiting(_) => exit::PENDING,
+            Answer::FirmwareUnconfirmed(_) => exit::FIRMWARE_UNCONFIRMED,
+        }
+    }
+
+    /// Its word for programs, and the Target that it is about.
+    pub fn word(&self) -> (&'static str, Option<&TargetRecord>) {
+        match self {
+            Answer::NoUpdate => ("no-update", None),
+            Answer::Failed(target) => ("failed", Some(target)),
+            Answer::Available(target) => ("available", Some(target)),
+            Answer::Downloaded(target) => ("downloaded", Some(target)),
+            Answer::Installed(target) => ("installed", Some(target)),
+            Answer::Awaiting(target) => ("reboot-needed", Some(target)),
+            Answer::Updated(target) => ("updated", Some(target)),
+            Answer::Adopted(target) => ("adopted", Some(target)),
+            Answer::FirmwareUnconfirmed(target) => ("firmware-unconfirmed", Some(target)),
+        }
     }
 }
 

@@ -74,26 +74,7 @@ impl Session<'_> {
     /// What an OSTree Primary is, for the checks of an assignment.
     pub fn ostree_ecu(&self) -> Result<Ecu, AgentError> {
         let facts = self.agent.facts(&[])?;
-        let installed = facts.current.map(|current| Installed {
-            name: current.name,
-            length: 0,
-            hashes: Hashes {
-                sha256: from_hex(&current.commit).and_then(|bytes| bytes.try_into().ok()),
-                sha512: None,
-                other: Vec::new(),
-            },
-        });
-        let serial = self.identity.record.serial.clone();
-        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
-        Ok(Ecu { serial, hardware_id: self.identity.record.hardware_id.clone(), installed, release_counter })
-    }
-
-    /// What an ECU is that is a file.
-    pub fn ecu_of(&self, secondary: &Secondary) -> Ecu {
-        let serial = secondary.serial.clone();
-        let release_counter = self.state.release_counters.get(&serial).copied().unwrap_or_default();
-        let (hardware_id, installed) = (secondary.hardware_id.clone(), secondary.installed());
-        Ecu { serial, hardware_id, installed, release_counter }
+        Ok(ostree_ecu(&self.identity.record, &self.state, facts.current.as_ref()))
     }
 
     /// What is remembered of an ECU that is a file.
@@ -136,6 +117,22 @@ impl Session<'_> {
         self.file_of(index).installing = Some(assigned);
         self.save()
     }
+}
+
+/// What an OSTree Primary is, for the checks of an assignment.
+pub fn ostree_ecu(record: &EcuRecord, state: &DirectorState, current: Option<&TargetRecord>) -> Ecu {
+    let installed = current.map(|current| Installed {
+        name: current.name.clone(),
+        length: 0,
+        hashes: Hashes {
+            sha256: from_hex(&current.commit).and_then(|bytes| bytes.try_into().ok()),
+            sha512: None,
+            other: Vec::new(),
+        },
+    });
+    let serial = record.serial.clone();
+    let release_counter = state.release_counters.get(&serial).copied().unwrap_or_default();
+    Ecu { serial, hardware_id: record.hardware_id.clone(), installed, release_counter }
 }
 
 /// The kernel's id of this boot; empty where it gives none, and then the mark alone counts.

@@ -38,6 +38,12 @@ impl Session<'_> {
         if self.identity.record.registered.as_ref() == Some(&sum) {
             return Ok(());
         }
+        if self.is_known() {
+            log::info!("the server knows the ECUs of this device from the client that was here before");
+            self.identity.record.known_ecus.clear();
+            self.identity.record.registered = Some(sum);
+            return Ok(self.identity.record.save(&self.agent.settings.state)?);
+        }
         let settings = &self.agent.settings;
         let url = settings.director.registration.clone().ok_or(AgentError::Config(ConfigError::Missing {
             key: "tls.server",
@@ -67,6 +73,17 @@ impl Session<'_> {
         self.identity.record.sent = None;
         self.identity.record.registered = Some(sum);
         Ok(self.identity.record.save(&settings.state)?)
+    }
+
+    /// Whether the client that was here before registered these very ECUs. Their keys are where it had them.
+    fn is_known(&self) -> bool {
+        let Identity { record, .. } = &self.identity;
+        let mut known = record.known_ecus.clone();
+        let own = self.registrants();
+        let mut own: Vec<_> = own.iter().map(|r| (r.serial.to_string(), r.hardware_id.to_string())).collect();
+        known.sort();
+        own.sort();
+        record.registered.is_none() && known == own
     }
 
     /// The Primary is the first.

@@ -10,9 +10,9 @@ use super::super::uptane::UptaneError;
 use crate::config::{KeyType, Settings, VirtualSecondary, secondaries};
 use crate::device::{EcuKey, check_names};
 use crate::payload::file;
-use crate::store::{Seen, StoreError, atomic};
+use crate::store::{DirectorState, Seen, StoreError, atomic};
 use crate::tuf::{Hashes, TargetInfo, from_hex, to_hex};
-use crate::uptane::{EcuReport, Installed, ecu_manifest};
+use crate::uptane::{Ecu, EcuReport, Installed, ecu_manifest};
 
 /// What servers are told of an ECU without a file.
 const NO_IMAGE: &str = "noimage";
@@ -145,6 +145,13 @@ impl Secondary {
         let sha256 = from_hex(&firmware.sha256).and_then(|bytes| bytes.try_into().ok());
         let hashes = Hashes { sha256, sha512: None, other: Vec::new() };
         Some(Installed { name: firmware.name.clone(), length: firmware.length, hashes })
+    }
+
+    /// The same with its serial, hardware id, and the highest release counter that it ever had.
+    pub fn ecu(&self, state: &DirectorState) -> Ecu {
+        let release_counter = state.release_counters.get(&self.serial).copied().unwrap_or_default();
+        let (serial, hardware_id) = (self.serial.clone(), self.hardware_id.clone());
+        Ecu { serial, hardware_id, installed: self.installed(), release_counter }
     }
 
     /// Its own word, signed by its own key.

@@ -84,12 +84,9 @@ impl<'a> Session<'a> {
         self.state.fail(assigned);
     }
 
-    /// Makes what the Director is to hear. Without an id of the assignment no server knows what a result is about.
+    /// Makes what the Director is to hear. An assignment without an id has an empty one.
     pub fn result(&mut self, correlation_id: Option<&str>, success: bool, code: &str, description: &str) {
-        let Some(id) = correlation_id else {
-            log::info!("the Director gave the assignment no correlation id, so it is not told: {code}");
-            return;
-        };
+        let id = correlation_id.unwrap_or_default();
         self.note(id, success, code, description);
         self.state.conclude(id);
     }
@@ -118,7 +115,7 @@ impl<'a> Session<'a> {
         let files = self.state.files.iter().filter(|(serial, _)| here(serial));
         let files = files.filter_map(|(_, file)| file.installing.as_ref());
         let begun = self.state.installing.iter().chain(files);
-        let waiting: Vec<String> = begun.filter_map(|a| a.correlation_id.clone()).collect();
+        let waiting: Vec<String> = begun.map(|a| a.correlation_id.clone().unwrap_or_default()).collect();
         let done = |ecu: &&EcuResult| !waiting.contains(&ecu.correlation_id);
         while let Some(id) = self.state.ecu_results.iter().find(done).map(|e| e.correlation_id.clone()) {
             self.state.conclude(&id);

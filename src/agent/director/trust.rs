@@ -1,8 +1,11 @@
 //! Both repositories of a device: their first roots, where they are kept, and how they are asked without a network.
 
 use super::super::AgentError;
-use super::super::refresh::{self, Fetch, FetchError, Fetched, Persist};
+use super::super::refresh::{Fetch, FetchError, Fetched, Persist};
+use super::super::roots::stored_or;
 use super::super::trust::Folder;
+use std::path::PathBuf;
+
 use crate::config::Settings;
 use crate::store::atomic;
 use crate::tuf::{Limits, Profile, Request};
@@ -17,28 +20,30 @@ pub fn folder(settings: &Settings, repository: Repository) -> Folder {
     Folder(settings.state.join("trust").join(name))
 }
 
-/// Puts in the first root that came with the image, where nothing is trusted yet. Without one, the first root that a
-/// server sends is taken only if that is configured.
+/// Puts in the first root that came with the image, where nothing is trusted yet or the stored one is damaged. Without
+/// one, the first root that a server sends is taken only if that is configured, and never in place of a damaged one.
 pub fn prepare(settings: &Settings, repository: Repository) -> Result<(), AgentError> {
     let mut folder = folder(settings, repository);
-    if folder.read("root.json")?.is_some() {
-        return Ok(());
-    }
     let places = match repository {
         Repository::Director => &settings.director.director_roots,
         Repository::Image => &settings.director.image_roots,
     };
+    let no_need = settings.director.trust_first_root || places.is_empty();
+    if no_need && folder.read("root.json")?.is_none() && shipped(places)?.is_none() {
+        return Ok(());
+    }
+    let none = || AgentError::NoRoot { path: places.first().cloned().unwrap_or_default() };
+    let first = || shipped(places)?.ok_or_else(none);
+    stored_or(&mut folder, Profile::Ats, Limits::default(), &first).map(|_| ())
+}
+
+fn shipped(places: &[PathBuf]) -> Result<Option<Vec<u8>>, AgentError> {
     for place in places {
         if let Some(root) = atomic::read(place)? {
-            refresh::init(&mut folder, root, Profile::Ats, Limits::default())?;
-            return Ok(());
+            return Ok(Some(root));
         }
     }
-    match places.first() {
-        _ if settings.director.trust_first_root => Ok(()),
-        Some(path) => Err(AgentError::NoRoot { path: path.clone() }),
-        None => Ok(()),
-    }
+    Ok(None)
 }
 
 /// The metadata of the last check in place of a server: it is verified again as if it had just come.

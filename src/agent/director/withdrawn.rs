@@ -46,7 +46,8 @@ impl Session<'_> {
     /// after that loses nothing; what it comes to in place of this replaces it.
     fn take_system_back(&mut self) -> Result<bool, AgentError> {
         let before = self.state.ecu_results.clone();
-        if let Some(id) = self.state.installing.as_ref().and_then(|a| a.correlation_id.clone()) {
+        if let Some(assigned) = &self.state.installing {
+            let id = assigned.correlation_id.clone().unwrap_or_default();
             self.note(&id, false, CODE, REASON);
         }
         if self.state.ecu_results != before {

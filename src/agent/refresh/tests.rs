@@ -212,7 +212,7 @@ fn an_expired_root_ends_the_run_before_the_timestamp() {
     );
     assert_eq!(
         (world.requests().as_str(), world.writes().as_str()),
-        ("2.root.json 3.root.json", "+root.json")
+        ("2.root.json 3.root.json", "+root.json +root-floor")
     );
 }
 
@@ -233,7 +233,7 @@ fn walks_all_roots_and_stores_each() {
             .requests()
             .starts_with("2.root.json 3.root.json 4.root.json 5.root.json 6.root.json timestamp.json")
     );
-    assert!(world.writes().starts_with("+root.json +root.json +root.json +root.json +timestamp.json"));
+    assert!(world.writes().starts_with(&("+root.json +root-floor ".repeat(4) + "+timestamp.json")));
 }
 
 #[test]
@@ -303,42 +303,85 @@ fn what_fails_is_not_stored_and_what_came_before_is() {
     }
 }
 
+/// A repository whose files of version 1000 a device has, and what it serves after a new root for the snapshot role.
+fn rotated(profile: Profile, keys: &dyn Fn(&mut Vec<Key>)) -> World {
+    let mut world = World::new(profile);
+    for name in ["snapshot", "targets"] {
+        world.repo.role(name)["version"] = json!(1000);
+    }
+    world.repo.publish();
+    world.serve();
+    world.run().unwrap();
+    keys(world.repo.signers.get_mut("snapshot").unwrap());
+    world.repo.write_root();
+    world.repo.bump("root");
+    for name in ["snapshot", "targets"] {
+        world.repo.role(name)["version"] = json!(1);
+    }
+    world.repo.bump("timestamp");
+    world.repo.publish();
+    world.serve();
+    world
+}
+
 #[test]
-fn rotation_removes_what_is_void_before_it_stores_the_root() {
+fn a_replaced_key_starts_again_whenever_the_power_goes() {
     for profile in PROFILES {
-        let mut world = World::new(profile);
-        for name in ["timestamp", "snapshot", "targets"] {
-            world.repo.role(name)["version"] = json!(1000);
-        }
-        world.repo.publish();
-        world.serve();
-        world.run().unwrap();
+        let mut world = rotated(profile, &|keys| *keys = vec![Key::new(60, profile)]);
         let before = world.disk.clone();
-        // A key is added and none taken away: the old files would still verify.
-        let keys = world.repo.signers.get_mut("snapshot").unwrap();
-        keys.push(Key::new(60, profile));
-        world.repo.write_root();
-        world.repo.bump("root");
-        for name in ["timestamp", "snapshot", "targets"] {
-            world.repo.role(name)["version"] = json!(1);
-        }
-        world.repo.publish();
-        world.serve();
-        // Whatever the moment of a power cut, the next run ends in the new state.
-        for cut in 0..7 {
+        for cut in 0..6 {
             world.disk = before.clone();
             world.disk.changes_left = Some(cut);
-            let cut_run = world.run();
-            assert_eq!(cut_run.is_ok(), cut >= 6, "{cut}");
+            assert_eq!(world.run().is_ok(), cut >= 5, "{cut}");
             world.disk.changes_left = None;
             world.run().unwrap();
             assert_eq!(world.stored_version("targets"), Some(1), "{cut}");
         }
         world.disk = before;
         world.run().unwrap();
-        let expected =
-            "-timestamp.json -snapshot.json +root.json +timestamp.json +snapshot.json +targets.json";
+        let expected = "+root.json +root-floor +timestamp.json +snapshot.json +targets.json";
         assert_eq!(world.writes(), expected);
+    }
+}
+
+#[test]
+fn an_added_key_lowers_nothing_whenever_the_power_goes() {
+    for profile in PROFILES {
+        let mut world = rotated(profile, &|keys| keys.push(Key::new(60, profile)));
+        let before = world.disk.clone();
+        for cut in 0..4 {
+            for hidden in [false, true] {
+                world.disk = before.clone();
+                world.disk.changes_left = Some(cut);
+                assert!(world.run().is_err());
+                world.disk.changes_left = None;
+                // The server may keep the new root back after the cut.
+                let root = world.server.files.remove("2.root.json").filter(|_| hidden);
+                let error = world.run().unwrap_err();
+                assert!(matches!(error, RefreshError::Rejected(r) if r.reason.is_rollback()), "{cut}");
+                assert_eq!(world.stored_version("targets"), Some(1000), "{cut}");
+                let _ = root;
+                world.serve();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_root_that_was_known_is_not_lost_with_its_file() {
+    for profile in PROFILES {
+        let mut world = World::new(profile);
+        let first = world.repo.file("root");
+        world.repo.bump("root");
+        world.serve();
+        world.run().unwrap();
+        // The device's own file is damaged, and trust starts again from the first root.
+        world.disk.files.insert("root.json".into(), first);
+        let newer = world.server.files.remove("2.root.json").unwrap();
+        assert!(matches!(world.run(), Err(RefreshError::RootRollback { trusted: 2, got: 1 })));
+        world.server.files.insert("2.root.json".into(), newer);
+        world.run().unwrap();
+        assert_eq!(world.stored_version("root"), Some(2));
     }
 }
 

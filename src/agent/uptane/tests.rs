@@ -192,6 +192,34 @@ fn a_rotated_key_of_the_directors_targets_lets_versions_start_again() {
 }
 
 #[test]
+fn an_added_key_of_the_directors_targets_lowers_no_version() {
+    for full in [false, true] {
+        let mut world = World::new();
+        world.full = full;
+        world.direct();
+        assert!(world.cycle().is_ok());
+        let old = world.director.clone();
+        world.direct();
+        let version = world.cycle().unwrap().version;
+        let mut repo = world.director.clone();
+        repo.signers.get_mut("targets").unwrap().push(Key::new(90, Profile::Ats));
+        repo.write_root();
+        repo.bump("root");
+        // Whoever has the server sends the true new root, and behind it what the key that stayed signed before.
+        for role in ["timestamp", "snapshot", "targets"] {
+            repo.roles.insert(role.into(), old.roles[role].clone());
+        }
+        let added = repo.signers.get_mut("targets").unwrap().pop();
+        world.director = repo;
+        assert!(world.cycle().is_err(), "{full}");
+        let floor: serde_json::Value =
+            serde_json::from_slice(&world.director_store.files["floor.json"]).unwrap();
+        assert_eq!(floor["version"], json!(version));
+        drop(added);
+    }
+}
+
+#[test]
 fn first_roots_are_trusted_once() {
     let mut world = World::new();
     world.assign("app", b"content", 1);
@@ -243,11 +271,27 @@ fn a_hash_of_either_repository_is_checked_in_the_download() {
 }
 
 #[test]
-fn a_damaged_floor_is_set_aside_and_written_again() {
+fn a_damaged_floor_is_made_again_from_the_stored_targets() {
+    for damage in [&b""[..], b"{", b"\0\0\0"] {
+        let mut world = World::new();
+        world.direct();
+        world.cycle().unwrap();
+        let whole = world.director_store.files["floor.json"].clone();
+        world.director_store.files.insert("floor.json".into(), damage.to_vec());
+        world.direct_as(1);
+        assert!(matches!(world.fault(), Fault::DirectorRollback { got: 1, .. }));
+        world.direct_as(2);
+        world.cycle().unwrap();
+        assert_eq!(world.director_store.files["floor.json"], whole);
+    }
+}
+
+#[test]
+fn damaged_targets_do_not_lower_the_floor() {
     let mut world = World::new();
+    world.direct();
     world.cycle().unwrap();
-    let whole = world.director_store.files["floor.json"].clone();
-    world.director_store.files.insert("floor.json".into(), b"{".to_vec());
-    world.cycle().unwrap();
-    assert_eq!(world.director_store.files["floor.json"], whole);
+    world.director_store.files.insert("targets.json".into(), vec![0; 100]);
+    world.direct_as(1);
+    assert!(matches!(world.fault(), Fault::DirectorRollback { got: 1, .. }));
 }

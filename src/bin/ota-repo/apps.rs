@@ -74,7 +74,8 @@ pub fn fetch(name: &str, uri: &str, out: &Path, arch: Option<&str>, access: &Acc
     let parsed = Reference::parse(uri).map_err(|reason| Error::option("URI", format!("{uri:?} {reason}")))?;
     let wanted = [(name.to_string(), uri.to_string())].into();
     // The folder is not a device: it may be filled.
-    let room = Room { images: out.to_path_buf(), watermark: 100 };
+    let may = vec!["*".to_string()];
+    let room = Room { images: out.to_path_buf(), watermark: 100, projects: out.to_path_buf(), may };
     let mut bytes = 0;
     apps::fetch(
         &wanted,

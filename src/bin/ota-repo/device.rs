@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use rust_ota::tuf::Profile;
 
+use crate::director;
 use crate::error::Error;
 use crate::files;
-use crate::repository::{Published, file_name, metadata_folder};
+use crate::repository::{Published, file_name, metadata_folder, newest_root};
 use crate::tls::Folder;
 
 /// Where the fragment goes: after those of the image, so that it wins.
 const FRAGMENT: &str = "etc/sota/conf.d/50-ota-repo.toml";
 const ROOT: &str = "usr/lib/sota/tuf/root.json";
+const DIRECTOR_ROOT: &str = "usr/lib/sota/tuf/director-root.json";
 const STATE: &str = "var/sota";
 const IMPORT: &str = "var/sota/import";
 
@@ -52,10 +54,12 @@ pub fn device_files(dir: &Path, tls: &Folder, device: &Device) -> Result<Vec<Dev
     let published = Published::load(dir)?;
     let profile = if published.root.consistent_snapshot { Profile::Tuf } else { Profile::Ats };
     let root = file_name(true, crate::metadata::Role::Root, published.root.head.version);
+    let director = director::folder(dir);
+    let director_root = newest_root(&director)?;
     let mut list = vec![
         DeviceFile {
             path: PathBuf::from(FRAGMENT),
-            source: Source::Text(fragment(profile, device)),
+            source: Source::Text(fragment(profile, device, director_root.is_some())),
             mode: files::PUBLIC,
         },
         DeviceFile {
@@ -64,6 +68,13 @@ pub fn device_files(dir: &Path, tls: &Folder, device: &Device) -> Result<Vec<Dev
             mode: files::PUBLIC,
         },
     ];
+    if let Some(version) = director_root {
+        list.push(DeviceFile {
+            path: PathBuf::from(DIRECTOR_ROOT),
+            source: Source::File(director.join(format!("{version}.root.json"))),
+            mode: files::PUBLIC,
+        });
+    }
     if let Some(id) = &device.id {
         list.extend(certificates(tls, id)?);
     }
@@ -105,7 +116,7 @@ pub fn text(list: &[DeviceFile]) -> String {
     out
 }
 
-fn fragment(profile: Profile, device: &Device) -> String {
+fn fragment(profile: Profile, device: &Device, directed: bool) -> String {
     let mut out = format!("[tls]\nserver = \"{}\"\n", device.server.trim_end_matches('/'));
     if let Some(seconds) = device.polling_sec {
         out.push_str(&format!("\n[uptane]\npolling_sec = {seconds}\n"));
@@ -117,7 +128,13 @@ fn fragment(profile: Profile, device: &Device) -> String {
         out.push_str(&format!("\n[pacman]\ntags = \"{}\"\n", device.tags.join(",")));
     }
     let metadata = profile.name();
-    out.push_str(&format!("\n[rust_ota]\nmetadata = \"{metadata}\"\nroot = \"/{ROOT}\"\n"));
+    let trust = if directed { "director" } else { "latest" };
+    out.push_str(&format!(
+        "\n[rust_ota]\ntrust = \"{trust}\"\nmetadata = \"{metadata}\"\nroot = \"/{ROOT}\"\n"
+    ));
+    if directed {
+        out.push_str(&format!("director_root = \"/{DIRECTOR_ROOT}\"\n"));
+    }
     out
 }
 

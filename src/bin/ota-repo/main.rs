@@ -7,6 +7,7 @@
 mod apps;
 mod cli;
 mod delegated;
+mod deltas;
 mod device;
 mod director;
 mod error;

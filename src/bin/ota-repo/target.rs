@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rust_ota::tuf::Profile;
 use serde_json::{Map, Value, json};
 
+use crate::deltas;
 use crate::error::Error;
 use crate::files;
 use crate::metadata::{Target, canonical};
@@ -15,7 +16,7 @@ use crate::time;
 use crate::treehub::{self, Source, Wanted};
 
 /// Members of `custom` that options of their own set.
-const RESERVED: [&str; 5] = ["name", "version", "hardwareIds", "tags", "targetFormat"];
+const RESERVED: [&str; 6] = ["name", "version", "hardwareIds", "tags", "targetFormat", deltas::MEMBER];
 
 /// What a Target brings.
 #[derive(Debug)]
@@ -62,15 +63,16 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
     };
     let known = published.targets.targets.get(&name);
     let refuse = |target: &Target| match known {
-        Some(known) if known != target => Err(Error::TargetExists { name: name.clone() }),
+        Some(known) if !same_but_deltas(known, target) => Err(Error::TargetExists { name: name.clone() }),
         _ => Ok(()),
     };
     let target = match &addition.content {
         Content::Ostree { source, wanted } => {
             let source = Source::find(source, wanted)?;
-            let target = of(0, &source.commit);
+            let mut target = of(0, &source.commit);
             refuse(&target)?;
             source.copy(dir, &name)?;
+            deltas::name_in(dir, &source.commit, &mut target.custom)?;
             target
         }
         Content::File(path) => {
@@ -84,7 +86,8 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
             target
         }
     };
-    let changed = known.is_none();
+    // A delta that was made since is no other Target.
+    let changed = known != Some(&target);
     let sha256 = target.hashes["sha256"].clone();
     if changed {
         let mut targets = published.targets.clone();
@@ -93,6 +96,15 @@ pub fn add(dir: &Path, keys: &[PathBuf], addition: &Addition) -> Result<Added, E
         sign_and_publish(&repository, &published, change)?;
     }
     Ok(Added { target: name, sha256, changed })
+}
+
+fn same_but_deltas(one: &Target, other: &Target) -> bool {
+    let plain = |target: &Target| {
+        let mut target = target.clone();
+        target.custom.remove(deltas::MEMBER);
+        target
+    };
+    plain(one) == plain(other)
 }
 
 /// Where devices look for the content of Targets that are files.

@@ -6,6 +6,7 @@ use ostree::gio::Cancellable;
 use ostree::glib::{self, Variant, VariantDict};
 use ostree::{Repo, RepoCommitState, RepoMode};
 
+use crate::deltas;
 use crate::error::Error;
 
 const NOT_CANCELLABLE: Option<&Cancellable> = None;
@@ -72,6 +73,7 @@ impl Source {
             let url = glib::filename_to_uri(&source, None).map_err(failed("read", &source))?;
             repo.pull_with_options(&url, &self.pull_options(), None, NOT_CANCELLABLE)
                 .map_err(failed("copy the commit", &self.path))?;
+            deltas::copy(&source, dir, &self.commit)?;
         }
         self.check(&repo, &path)?;
         repo.set_ref_immediate(None, &ref_name(target), Some(&self.commit), NOT_CANCELLABLE)
@@ -110,13 +112,13 @@ fn ref_name(target: &str) -> String {
     format!("targets/{target}")
 }
 
-fn open(path: &Path) -> Result<Repo, Error> {
+pub fn open(path: &Path) -> Result<Repo, Error> {
     let repo = Repo::new_for_path(path);
     repo.open(NOT_CANCELLABLE).map_err(failed("open the OSTree repository", path))?;
     Ok(repo)
 }
 
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(glib::Error) -> Error {
+pub fn failed(operation: &'static str, path: &Path) -> impl FnOnce(glib::Error) -> Error {
     let path = path.to_path_buf();
     move |error| Error::Ostree { operation, path, detail: error.message().to_string() }
 }

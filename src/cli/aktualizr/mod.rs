@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter};
 
-use super::{directed, exit};
+use super::exit;
 use crate::agent::director::{Answer, Depth, Director};
 use crate::agent::{Agent, AgentError, Progress};
 use crate::config::{ConfigError, Settings, Trust, load};
 use crate::device::device_id;
+use crate::gateway::redact::{harmless_json, one_line, redacted};
 use crate::store::{StoreError, atomic};
 use crate::uptane::{Campaign, Consent};
 use args::{Args, Problem};
@@ -93,7 +94,7 @@ pub fn main(argv: &[String]) -> u8 {
     match configured(&args) {
         Ok(settings) => started(&args, settings),
         Err(error) => {
-            println!("{error}");
+            println!("{}", redacted(&error));
             exit::ERROR
         }
     }
@@ -104,7 +105,9 @@ fn configured(args: &Args) -> Result<Settings, String> {
         return Err(format!("Config directory {} does not exist.", missing.display()));
     }
     let typed = |e: ConfigError| e.to_string();
-    let (mut merged, _) = load(&args.config).map_err(typed)?;
+    let read = &mut || load(&args.config).map_err(AgentError::Config);
+    let read = if polls(args) { super::stay_up(&args.config, None, read) } else { read() };
+    let (mut merged, _) = read.map_err(|e| e.to_string())?;
     let mut sorted = args.settings.clone();
     sorted.sort();
     let mut text = String::new();
@@ -124,8 +127,15 @@ fn configured(args: &Args) -> Result<Settings, String> {
     Ok(settings)
 }
 
+/// Whether it is to stay, as far as can be known before the configuration is read.
+fn polls(args: &Args) -> bool {
+    let configured = || super::any_settings(&args.config).ok()?.0.director.running_mode;
+    args.mode.clone().or_else(configured).is_none_or(|mode| mode == "full")
+}
+
 fn started(args: &Args, settings: Settings) -> u8 {
     start_logging(settings.loglevel);
+    super::warn(&settings);
     log::info!("Aktualizr version {} starting", env!("CARGO_PKG_VERSION"));
     let word =
         args.mode.as_deref().or(settings.director.running_mode.as_deref()).unwrap_or("full").to_string();
@@ -212,13 +222,14 @@ fn run(agent: &Agent, args: &Args, mode: Mode, word: &str) -> Result<u8, AgentEr
     if matches!(mode, Mode::Online(_)) {
         agent.report_hardware();
     }
+    agent.stop_on_signals()?;
     let mut progress = Progress::new();
     let answer = waiting(args, || match mode {
         Mode::Online(depth) => director.online(depth, &mut |transfer| progress.show(&transfer)),
         _ => director.install(),
     })?;
     tell(&answer, mode);
-    Ok(if args.exit_codes { directed::code(&answer) } else { exit::OK })
+    Ok(if args.exit_codes { answer.exit_code() } else { exit::OK })
 }
 
 fn introduce(agent: &Agent, (serial, hardware_id): &(String, String)) {
@@ -250,21 +261,21 @@ fn tell(answer: &Answer, mode: Mode) {
 
 fn show_campaigns(campaigns: &[Campaign], json: bool) {
     if json {
-        println!("{}", serde_json::to_string_pretty(campaigns).unwrap_or_default());
+        println!("{}", harmless_json(&serde_json::to_string_pretty(campaigns).unwrap_or_default()));
         return;
     }
     for campaign in campaigns {
-        println!("Campaign: {}", campaign.name);
-        println!("Campaign id: {}", campaign.id);
+        println!("Campaign: {}", one_line(&campaign.name));
+        println!("Campaign id: {}", one_line(&campaign.id));
         println!("Campaign size: {}", campaign.size);
         println!("CampaignAccept required: {}", if campaign.auto_accept { "no" } else { "yes" });
-        println!("Message: {}", campaign.description);
+        println!("Message: {}", one_line(&campaign.description));
     }
 }
 
 /// Tries again while another process holds the lock, for as long as was asked for.
 fn waiting<T>(args: &Args, mut work: impl FnMut() -> Result<T, AgentError>) -> Result<T, AgentError> {
-    let end = Instant::now() + Duration::from_secs(args.lock_wait);
+    let end = Instant::now() + Duration::from_secs(args.lock_wait.min(366 * 86_400));
     loop {
         match work() {
             Err(AgentError::Store(StoreError::Locked { .. })) if Instant::now() < end => {
@@ -283,10 +294,14 @@ fn start_logging(loglevel: u8) {
     let mut builder = env_logger::Builder::new();
     builder.filter(None, filter.min(LevelFilter::Warn)).filter(Some("rust_ota"), filter);
     builder.target(if to_stderr { env_logger::Target::Stderr } else { env_logger::Target::Stdout });
-    builder.format(move |out, record| match record.level() {
-        Level::Error if terminal => writeln!(out, "\x1b[31m{}\x1b[0m", record.args()),
-        Level::Warn if terminal => writeln!(out, "\x1b[33m{}\x1b[0m", record.args()),
-        _ => writeln!(out, "{}", record.args()),
+    builder.format(move |out, record| {
+        // What a server or a file said may stand in it.
+        let text = redacted(&record.args().to_string());
+        match record.level() {
+            Level::Error if terminal => writeln!(out, "\x1b[31m{text}\x1b[0m"),
+            Level::Warn if terminal => writeln!(out, "\x1b[33m{text}\x1b[0m"),
+            _ => writeln!(out, "{text}"),
+        }
     });
     let _ = builder.try_init();
 }

@@ -3,11 +3,11 @@
 mod args;
 mod render;
 
+use crate::gateway::redact::redacted;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::render::{outcome_code, stay_code};
-use super::{exit, explain, start_logging};
+use super::{any_settings, exit, explain, start_logging, stay_up, warn};
 use crate::agent::refresh::RefreshError;
 use crate::agent::{Agent, AgentError, Found, Outcome, Progress, Step, daemon};
 use crate::config::{ConfigError, Merged, Settings, load};
@@ -50,6 +50,8 @@ Flags:
 
 const LOCKED: &str = "Failed to obtain the aklite lock, another instance must be running !!!";
 const JSON_LOGLEVEL: u8 = 5;
+/// The daemon ends where it would wait.
+const ONCE: &str = "AKLITE_TEST_RETURN_ON_SLEEP";
 
 /// Runs one command.
 pub fn main(argv: &[String]) -> u8 {
@@ -73,10 +75,15 @@ pub fn main(argv: &[String]) -> u8 {
         println!("{HELP}");
         return exit::OK;
     };
-    match configured(&args, command) {
+    let once = std::env::var_os(ONCE).is_some();
+    let ended = match command {
+        "daemon" if !once => stay_up(&args.config, args.interval, &mut || configured(&args, command)),
+        command => configured(&args, command),
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("aktualizr-lite: {error}");
+            eprintln!("aktualizr-lite: {}", redacted(&error.to_string()));
             error_code(&error, command, args.src_dir.is_some())
         }
     }
@@ -93,10 +100,13 @@ fn error_code(error: &AgentError, command: &str, offline: bool) -> u8 {
 }
 
 fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
-    let (merged, mut settings) = load(&args.config).map_err(AgentError::Config)?;
-    package_manager(&merged).map_err(AgentError::Config)?;
+    let (mut settings, passed_over) = settings_for(args, command).map_err(AgentError::Config)?;
     let quiet = if args.json { JSON_LOGLEVEL } else { settings.loglevel };
     start_logging(args.loglevel.unwrap_or(quiet));
+    for fault in &passed_over {
+        log::error!("passed over: {fault}");
+    }
+    warn(&settings);
     if !rustix::process::geteuid().is_root() {
         log::warn!("Running as non-root and may not work as expected!");
     }
@@ -106,6 +116,7 @@ fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
     }
     let by_hand = ["pull", "install", "update"].contains(&command);
     let agent = Agent::new(settings)
+        .with_passed_over(passed_over.iter().map(ToString::to_string).collect())
         .with_policy(Policy::Lite { by_hand })
         .with_bundle(args.src_dir.clone())
         .with_delayed_apps(args.install_mode.as_deref() == Some("delay-app-install"));
@@ -115,12 +126,26 @@ fn configured(args: &Args, command: &str) -> Result<u8, AgentError> {
     if ["list", "status", "explain"].contains(&command) {
         return run(&agent, args, command);
     }
-    let lock = Lock::take(&agent.settings().aklite_lock, &format!("aktualizr-lite {command}"));
+    if ["finalize", "run"].contains(&command) {
+        // Before the lock, which others may hold.
+        agent.tell_bootloader()?;
+    }
+    let lock = Lock::take_shared(&agent.settings().aklite_lock);
     if let Err(StoreError::Locked { .. }) = lock {
         eprintln!("{LOCKED}");
     }
     let _lock = lock?;
     run(&agent, args, command)
+}
+
+/// With any configuration for what confirms a boot.
+fn settings_for(args: &Args, command: &str) -> Result<(Settings, Vec<ConfigError>), ConfigError> {
+    if ["finalize", "run"].contains(&command) {
+        return any_settings(&args.config);
+    }
+    let (merged, settings) = load(&args.config)?;
+    package_manager(&merged)?;
+    Ok((settings, Vec::new()))
 }
 
 /// Another kind of device is another client's.
@@ -152,7 +177,7 @@ fn run(agent: &Agent, args: &Args, command: &str) -> Result<u8, AgentError> {
         "rollback" => rollback(agent),
         "explain" => {
             let wanted = args.target.as_deref().map(args::name_or_version);
-            Ok(explain::run(agent, wanted.as_deref().map_or(Request::Latest, Request::Named)))
+            Ok(explain::run(agent, wanted.as_deref().map_or(Request::Latest, Request::Named), args.json))
         }
         "status" => status(agent, args.json),
         "daemon" => run_daemon(agent),
@@ -176,11 +201,14 @@ fn show(settings: &Settings, mut found: Found, json: bool, idle: u8) -> u8 {
         if json { render::targets_json(&found, settings) } else { render::targets_text(&found, settings) };
     print!("{text}");
     log::info!("{}", found.reason);
+    if matches!(found.plan, Plan::Stay(Stay::UpToDate(_))) {
+        log::info!("Device is up-to-date");
+    }
     match &found.plan {
         Plan::Update(target) if is_rollback(&found.facts, target) => exit::ROLLBACK_TARGET,
         Plan::Update(_) if !found.sync.is_empty() => exit::SYNC_APPS,
         Plan::Update(_) => exit::NEW_TARGET,
-        Plan::Stay(stay) => match stay_code(stay) {
+        Plan::Stay(stay) => match stay.exit_code() {
             exit::OK => idle,
             code => code,
         },
@@ -191,36 +219,48 @@ fn step(agent: &Agent, step: Step, args: &Args) -> Result<u8, AgentError> {
     let wanted = args.target.as_deref().map(args::name_or_version);
     let request = wanted.as_deref().map_or(Request::Latest, Request::Named);
     let mut progress = Progress::new();
-    let outcome = agent.locked(step.name())?.step(step, request, &mut |t| progress.show(&t))?;
+    agent.stop_on_signals()?;
+    let outcome = agent.locked(step.name())?.step(step, request, &mut |t| progress.show(&t));
+    if step == Step::Install || args.src_dir.is_some() {
+        agent.deliver_soon();
+    }
+    let outcome = outcome?;
+    if let Outcome::Stayed { plan: Stay::UpToDate(t), .. } = &outcome {
+        log::info!("The specified Target is already installed, and is in sync and running: {}", t.name);
+    }
     log::info!("{outcome}");
-    Ok(outcome_code(&outcome))
+    Ok(outcome.exit_code())
 }
 
 fn finalize(agent: &Agent) -> Result<u8, AgentError> {
-    let outcome = agent.locked("finalize")?.finalize()?;
+    let outcome = agent.finalize();
+    // The verdict comes first and does not depend on it.
+    agent.deliver_soon();
+    let outcome = outcome?;
     log::info!("{outcome}");
     Ok(match outcome {
         // An installation that never became whole is none.
         Outcome::Cut(_) | Outcome::Confirmed(None) => exit::NOTHING_PENDING,
-        outcome => outcome_code(&outcome),
+        outcome => outcome.exit_code(),
     })
 }
 
 fn rollback(agent: &Agent) -> Result<u8, AgentError> {
     let mut progress = Progress::new();
-    let outcome = agent.locked("rollback")?.roll_back(&mut |t| progress.show(&t))?;
-    let Some(outcome) = outcome else {
+    let outcome = agent.locked("rollback")?.roll_back(&mut |t| progress.show(&t));
+    agent.deliver_soon();
+    let Some(outcome) = outcome? else {
         eprintln!("aktualizr-lite: no Target is known to have run here before; name one to update to");
         return Ok(exit::ERROR);
     };
     log::info!("{outcome}");
-    Ok(outcome_code(&outcome))
+    Ok(outcome.exit_code())
 }
 
 fn status(agent: &Agent, json: bool) -> Result<u8, AgentError> {
     let settings = agent.settings();
     let status = agent.status()?;
-    let uuid = settings.client.as_ref().and_then(|(certificate, _)| common_name(certificate));
+    let uuid = settings.identity().and_then(|(certificate, _)| common_name(&certificate));
     let identity = Identity { uuid, device: agent.device() };
     let text = if json {
         render::status_json(&status, &identity, settings)
@@ -246,7 +286,14 @@ fn run_daemon(agent: &Agent) -> Result<u8, AgentError> {
             reason: "it is not there, or cannot be run".to_string(),
         });
     }
-    let outcome = agent.locked("daemon")?.finalize()?;
+    let outcome = match agent.finalize() {
+        // The boot is good, and each turn tries again to record it.
+        Err(error @ AgentError::Unrecorded(_)) => {
+            log::error!("{error}");
+            return daemon::run(agent, std::env::var_os(ONCE).is_some());
+        }
+        outcome => outcome?,
+    };
     log::info!("{outcome}");
     if let Outcome::RebootNeeded(_) = outcome {
         return Ok(exit::ERROR);
@@ -255,7 +302,7 @@ fn run_daemon(agent: &Agent) -> Result<u8, AgentError> {
         agent.reboot()?;
         return Ok(exit::OK);
     }
-    daemon::run(agent, std::env::var_os("AKLITE_TEST_RETURN_ON_SLEEP").is_some())
+    daemon::run(agent, std::env::var_os(ONCE).is_some())
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -8,6 +8,7 @@ use crate::agent::{AppState, Found, INITIAL_TARGET, Status};
 use crate::config::Settings;
 use crate::decide::{Plan, Target};
 use crate::gateway::device::Device;
+use crate::gateway::redact::{harmless_json, one_line, redacted};
 use crate::store::TargetRecord;
 
 /// `check` and `list` for a person.
@@ -17,10 +18,14 @@ pub fn targets_text(found: &Found, settings: &Settings) -> String {
     }
     let mut text = String::from("\nFound Targets: \n");
     for target in &found.visible {
-        text.push_str(&format!("{}\n\tostree: {}\n\tapps:\n", target.name, target.commit));
+        text.push_str(&format!(
+            "{}\n\tostree: {}\n\tapps:\n",
+            one_line(&target.name),
+            one_line(&target.commit)
+        ));
         for (app, uri) in &target.apps {
             let on = if settings.enables(app) { "on" } else { "off" };
-            text.push_str(&format!("\t\t({on}) {app} -> {uri}\n"));
+            text.push_str(&format!("\t\t({on}) {} -> {}\n", one_line(app), one_line(uri)));
         }
         text.push('\n');
     }
@@ -31,7 +36,7 @@ pub fn targets_text(found: &Found, settings: &Settings) -> String {
 pub fn targets_json(found: &Found, settings: &Settings) -> String {
     let list: Vec<Value> = found.visible.iter().map(|t| target_json(found, settings, t)).collect();
     let value = if list.is_empty() { Value::Null } else { Value::Array(list) };
-    format!("{value:#}\n")
+    format!("{}\n", harmless_json(&format!("{value:#}")))
 }
 
 fn target_json(found: &Found, settings: &Settings, target: &Target) -> Value {
@@ -58,7 +63,8 @@ fn target_json(found: &Found, settings: &Settings, target: &Target) -> Value {
 
 /// `states`: of the apps that were started here; of others nobody knows whether they run.
 fn apps_json(apps: &BTreeMap<String, String>, settings: &Settings, states: Option<&[AppState]>) -> Value {
-    if apps.is_empty() {
+    // `check` and `list` have null here, and `status` an empty list, as programs know them.
+    if apps.is_empty() && states.is_none() {
         return Value::Null;
     }
     let app = |(name, uri): (&String, &String)| {
@@ -83,12 +89,12 @@ pub struct Identity {
 /// `status` for a person.
 pub fn status_text(status: &Status, identity: &Identity, settings: &Settings) -> String {
     let mut text = match &identity.uuid {
-        Some(uuid) => format!("Device UUID: {uuid}\n"),
+        Some(uuid) => format!("Device UUID: {}\n", one_line(uuid)),
         None => "Failed to get a device UUID: there is no device certificate\n".to_string(),
     };
     text.push_str(&match &identity.device {
-        Ok(device) => format!("Device name: {}\n", device.name),
-        Err(reason) => format!("Failed to get a device info: {reason}\n"),
+        Ok(device) => format!("Device name: {}\n", one_line(&device.name)),
+        Err(reason) => format!("Failed to get a device info: {}\n", redacted(reason)),
     });
     let Some(current) = running(status) else {
         text.push_str("No active deployment found\n");
@@ -97,14 +103,16 @@ pub fn status_text(status: &Status, identity: &Identity, settings: &Settings) ->
     let pending = status.facts.installed.pending.as_ref();
     let pending = pending.is_some_and(|p| p.target.name == current.name);
     let title = if pending { "Pending Target: " } else { "Active image is: " };
-    let version = if current.version < 0 { current.name } else { current.version.to_string() };
-    text.push_str(&format!("{title}{version}\tsha256:{}\n", current.commit));
+    let version = if current.version < 0 { one_line(&current.name) } else { current.version.to_string() };
+    text.push_str(&format!("{title}{version}\tsha256:{}\n", one_line(&current.commit)));
     if settings.compose && !status.apps.is_empty() {
         text.push_str("\tDocker Compose Apps:\n");
         for (app, uri) in &status.apps {
             text.push_str(&format!(
-                "\t{} {app} -> {uri}\n",
-                if settings.enables(app) { "on :" } else { "off:" }
+                "\t{} {} -> {}\n",
+                if settings.enables(app) { "on :" } else { "off:" },
+                one_line(app),
+                one_line(uri)
             ));
         }
     }
@@ -131,7 +139,7 @@ pub fn status_json(status: &Status, identity: &Identity, settings: &Settings) ->
     if let Some(pending) = &status.facts.installed.pending {
         value["pending_target"] = target(&pending.target, &pending.target.apps);
     }
-    format!("{value:#}\n")
+    format!("{}\n", harmless_json(&format!("{value:#}")))
 }
 
 /// What runs; by the name of a device that nobody has updated yet where nobody knows the commit.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockCipherDecrypt, BlockModeDecrypt, InnerIvInit, KeyInit};
 use ring::{digest, hmac, pbkdf2};
+use zeroize::Zeroizing;
 
 use super::ber::Reader;
 use super::{Pkcs12Error, oid_text};
@@ -39,19 +40,20 @@ enum Purpose {
 /// A password in both forms that these files know: UTF-8, and UTF-16 with a zero at its end.
 #[derive(Clone)]
 pub struct Password {
-    utf8: Vec<u8>,
-    utf16: Vec<u8>,
+    utf8: Zeroizing<Vec<u8>>,
+    utf16: Zeroizing<Vec<u8>>,
 }
 
 impl Password {
     /// The forms to try: an empty password is written as its final zero by some programs, and as nothing by others.
     pub fn forms(password: &str) -> Vec<Password> {
-        let mut utf16: Vec<u8> = password.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let mut utf16 = Zeroizing::new(Vec::with_capacity(2 * password.len() + 2));
+        utf16.extend(password.encode_utf16().flat_map(u16::to_be_bytes));
         utf16.extend([0, 0]);
-        let utf8 = password.as_bytes().to_vec();
+        let utf8 = Zeroizing::new(password.as_bytes().to_vec());
         let mut forms = vec![Password { utf8: utf8.clone(), utf16 }];
         if password.is_empty() {
-            forms.push(Password { utf8, utf16: Vec::new() });
+            forms.push(Password { utf8, utf16: Zeroizing::default() });
         }
         forms
     }
@@ -76,7 +78,11 @@ impl Password {
     }
 
     /// Unlocks what was locked as `algorithm` says: an identifier and its parameters.
-    pub fn decrypt(&self, mut algorithm: Reader<'_>, locked: &[u8]) -> Result<Vec<u8>, Pkcs12Error> {
+    pub fn decrypt(
+        &self,
+        mut algorithm: Reader<'_>,
+        locked: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Pkcs12Error> {
         let broken = || Pkcs12Error::Broken("its cipher");
         let kind = algorithm.oid().ok_or_else(broken)?;
         let mut parameters = algorithm.sequence().ok_or_else(broken)?;
@@ -96,7 +102,7 @@ impl Password {
         }
     }
 
-    fn pbes2(&self, mut parameters: Reader<'_>, locked: &[u8]) -> Result<Vec<u8>, Pkcs12Error> {
+    fn pbes2(&self, mut parameters: Reader<'_>, locked: &[u8]) -> Result<Zeroizing<Vec<u8>>, Pkcs12Error> {
         let broken = || Pkcs12Error::Broken("its cipher");
         let mut derivation = parameters.sequence().ok_or_else(broken)?;
         let kind = derivation.oid().ok_or_else(broken)?;
@@ -115,7 +121,7 @@ impl Password {
         };
         let iterations = NonZeroU32::new(checked(iterations)?).ok_or_else(broken)?;
         let key = |length| {
-            let mut key = vec![0; length];
+            let mut key = Zeroizing::new(vec![0; length]);
             pbkdf2::derive(function, iterations, &salt, &self.utf8, &mut key);
             key
         };
@@ -139,16 +145,17 @@ impl Password {
         salt: &[u8],
         iterations: u32,
         length: usize,
-    ) -> Vec<u8> {
+    ) -> Zeroizing<Vec<u8>> {
         let block = hash.block_len();
-        let repeated = |bytes: &[u8]| -> Vec<u8> {
-            bytes.iter().copied().cycle().take(bytes.len().div_ceil(block) * block).collect()
-        };
-        let mut input = repeated(salt);
-        input.extend(repeated(&self.utf16));
-        let mut key = Vec::new();
+        let rounded = |bytes: &[u8]| bytes.len().div_ceil(block) * block;
+        let mut input = Zeroizing::new(Vec::with_capacity(rounded(salt) + rounded(&self.utf16)));
+        for bytes in [salt, &self.utf16] {
+            input.extend(bytes.iter().copied().cycle().take(rounded(bytes)));
+        }
+        let mut key = Zeroizing::new(Vec::with_capacity(length + hash.output_len()));
         while key.len() < length {
-            let mut sum = digest::digest(hash, &[&vec![purpose as u8; block][..], &input].concat());
+            let mut sum =
+                digest::digest(hash, &Zeroizing::new([&vec![purpose as u8; block][..], &input].concat()));
             for _ in 1..iterations {
                 sum = digest::digest(hash, sum.as_ref());
             }
@@ -196,14 +203,14 @@ fn add_one_and(part: &mut [u8], sum: &[u8]) {
     }
 }
 
-fn cbc<C>(key: &[u8], iv: &[u8], locked: &[u8]) -> Result<Vec<u8>, Pkcs12Error>
+fn cbc<C>(key: &[u8], iv: &[u8], locked: &[u8]) -> Result<Zeroizing<Vec<u8>>, Pkcs12Error>
 where
     C: KeyInit + BlockCipherDecrypt,
 {
     let broken = |_| Pkcs12Error::Broken("its cipher");
     let cipher = C::new_from_slice(key).map_err(broken)?;
     let decryptor = cbc::Decryptor::inner_iv_slice_init(cipher, iv).map_err(broken)?;
-    let mut bytes = locked.to_vec();
+    let mut bytes = Zeroizing::new(locked.to_vec());
     let length = decryptor.decrypt_padded::<Pkcs7>(&mut bytes).map_err(|_| Pkcs12Error::Password)?.len();
     bytes.truncate(length);
     Ok(bytes)

@@ -10,6 +10,7 @@ use std::fmt;
 
 use ber::Reader;
 use decrypt::Password;
+use zeroize::Zeroizing;
 
 use super::identity::is_self_issued;
 
@@ -32,7 +33,7 @@ const LARGEST: usize = 256 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The private key, PKCS#8.
-    pub key: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
     /// Its certificate, and what stands between it and its authority.
     pub chain: Vec<Vec<u8>>,
     /// Who signed.
@@ -112,10 +113,12 @@ pub fn open(file: &[u8], password: &str) -> Result<Credential, Pkcs12Error> {
     Err(last)
 }
 
+type Key = Zeroizing<Vec<u8>>;
+
 /// What was found, with the mark that says what belongs together.
 #[derive(Default)]
 struct Found {
-    keys: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    keys: Vec<(Key, Option<Vec<u8>>)>,
     certificates: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -129,7 +132,7 @@ impl Found {
             let kind = part.oid().ok_or_else(broken)?;
             let mut part = Reader(part.expect(EXPLICIT).ok_or_else(broken)?);
             let bags = if kind == DATA {
-                part.octets().ok_or_else(broken)?
+                Zeroizing::new(part.octets().ok_or_else(broken)?)
             } else if kind == ENCRYPTED_DATA {
                 decrypted(part, password)?
             } else {
@@ -149,7 +152,7 @@ impl Found {
             let value = bag.expect(EXPLICIT).ok_or_else(broken)?;
             let mark = bag.expect(SET).and_then(local_key_id);
             match kind.split_last() {
-                Some((1, prefix)) if prefix == BAG => self.keys.push((value.to_vec(), mark)),
+                Some((1, prefix)) if prefix == BAG => self.keys.push((value.to_vec().into(), mark)),
                 Some((2, prefix)) if prefix == BAG => {
                     let mut locked = Reader(value).sequence().ok_or_else(broken)?;
                     let algorithm = locked.sequence().ok_or_else(broken)?;
@@ -189,7 +192,7 @@ impl Found {
 }
 
 /// `SEQUENCE { version, SEQUENCE { type, algorithm, [0] locked } }`
-fn decrypted(mut part: Reader<'_>, password: &Password) -> Result<Vec<u8>, Pkcs12Error> {
+fn decrypted(mut part: Reader<'_>, password: &Password) -> Result<Zeroizing<Vec<u8>>, Pkcs12Error> {
     let broken = || Pkcs12Error::Broken("a locked part");
     let mut data = part.sequence().ok_or_else(broken)?;
     data.number().ok_or_else(broken)?;

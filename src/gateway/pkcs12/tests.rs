@@ -66,7 +66,7 @@ fn every_way_of_openssl() {
     ] {
         let file = made(&folder, how);
         let found = open(&file, password).unwrap_or_else(|e| panic!("{how}: {e}"));
-        assert_eq!(found.key, der("key.der"), "{how}");
+        assert_eq!(*found.key, der("key.der"), "{how}");
         assert_eq!(found.chain, [der("own.der")], "{how}");
         assert_eq!(found.authorities, [der("ca.der")], "{how}");
         // Without a code over it, a wrong key shows in the padding, or in what it makes of the content.

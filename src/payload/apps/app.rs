@@ -1,8 +1,10 @@
 //! What an app consists of, found by following digests from the one that was signed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::archive;
+use super::asks::not_allowed;
 use super::compose::{COMPOSE_FILE, COMPOSE_LIMIT, Compose};
 use super::error::AppsError;
 use super::manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, Usage, choose};
@@ -125,6 +127,20 @@ impl App {
     /// Whether all of it is in the store.
     pub fn is_whole(&self, store: &Store) -> bool {
         self.blobs().iter().all(|(reference, size)| store.has(&reference.digest, Some(*size)))
+    }
+
+    /// Refuses an app that asks the host for more than these words allow.
+    pub fn is_allowed(&self, projects: &Path, may: &[String]) -> Result<(), AppsError> {
+        let asks = self.compose.asks(&projects.join(&self.name));
+        match not_allowed(&asks, may) {
+            Some(ask) => Err(AppsError::NotAllowed { app: self.name.clone(), ask: ask.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The services that run without being asked for.
+    pub fn expected(&self) -> Vec<&str> {
+        self.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str()).collect()
     }
 
     /// Every digest that it needs.

@@ -2,12 +2,12 @@
 //!
 //! gzip is GLib's, which libostree brings; tar is 512-byte blocks.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use ::ostree::gio::{self, prelude::*};
+
+use super::folder::Folder;
 
 /// The most that an app's archive may hold when it is unpacked.
 pub const UNPACKED_LIMIT: u64 = 1 << 30;
@@ -100,37 +100,20 @@ pub fn entries(
     Err(bad(format!("has more than {MOST_ENTRIES} entries")))
 }
 
-/// Unpacks below `folder`. What is there already and not in the archive stays: apps keep their data there.
+/// Unpacks below `folder`. What is there already and not in the archive stays: apps keep their data there. An app can change the
+/// folder meanwhile, so it is never reached by a path.
 pub fn unpack(tar: impl Read, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    let folder = Folder::make(folder)?;
     entries(tar, &mut |entry, body| {
-        let path = folder.join(&entry.path);
-        safe_parent(folder, &entry.path)?;
-        let permissions = fs::Permissions::from_mode(entry.mode & 0o777);
+        let Some(name) = entry.path.file_name() else { return Ok(()) };
+        let parent = folder.parent_of(&entry.path)?;
         match &entry.kind {
-            Kind::Folder if path.symlink_metadata().is_ok_and(|m| m.is_dir()) => {}
-            Kind::Folder if entry.path.as_os_str().is_empty() => {}
-            Kind::Folder => {
-                fs::create_dir(&path)?;
-                fs::set_permissions(&path, permissions)?;
-            }
+            Kind::Folder => parent.make_folder(name, entry.mode & 0o777),
             Kind::File(_) => {
-                let mut name = path.clone().into_os_string();
-                name.push(".new");
-                let new = PathBuf::from(name);
-                let _ = fs::remove_file(&new);
-                let mut file = File::create_new(&new)?;
-                io::copy(body, &mut file)?;
-                file.set_permissions(permissions)?;
-                file.sync_all()?;
-                fs::rename(&new, &path)?;
+                parent.write(name, entry.mode & 0o777, &mut |file| io::copy(body, file).map(drop))
             }
-            Kind::Link(to) => {
-                let _ = fs::remove_file(&path);
-                symlink(to, &path)?;
-            }
+            Kind::Link(to) => parent.link(to, name),
         }
-        Ok(())
     })
 }
 
@@ -263,20 +246,6 @@ fn relative(name: &str) -> Option<PathBuf> {
         }
     }
     Some(path)
-}
-
-/// A link in the archive, or one that an app put there, must not lead what is written out of the folder.
-fn safe_parent(folder: &Path, path: &Path) -> io::Result<()> {
-    let mut at = folder.to_path_buf();
-    for part in path.parent().unwrap_or(Path::new("")).components() {
-        at.push(part);
-        match at.symlink_metadata() {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => return Err(bad(format!("would write through {}, which is no folder", at.display()))),
-            Err(_) => fs::create_dir(&at)?,
-        }
-    }
-    Ok(())
 }
 
 fn read(body: &mut dyn Read) -> io::Result<Vec<u8>> {

@@ -1,24 +1,24 @@
-//! The images of a Compose file: each must be pinned, and for the engine each is named by what was verified.
-//!
-//! Not a YAML parser. It knows the block style that publishers write, and refuses whatever could make an engine read
-//! something else than what is seen here: anchors, merges, flow style, includes, further documents. So a file passes only when
-//! the lines that are looked at are all that there is to look at. `docker compose config` writes any file this way.
+//! What a Compose file says: its services and their images, each of which must be pinned. And the file for the engine, which is
+//! written from what was looked at here and not copied from what came: whatever an engine would have read otherwise is gone.
 
 use std::fmt;
-use std::ops::Range;
+use std::path::Path;
 
-use super::lines::Lines;
+use super::asks::{self, Ask};
 use super::reference::Reference;
+use super::yaml::{self, Node, Text, Value};
 
 /// The longest Compose file that is read.
 pub const COMPOSE_LIMIT: u64 = 1024 * 1024;
 /// The name of the file at the top of an app's archive.
 pub const COMPOSE_FILE: &str = "docker-compose.yml";
+/// What brings in files, images or programs that are not looked at, wherever a service has it.
+const BRINGS_IN: [&str; 4] = ["build", "extends", "provider", "include"];
 
 /// A Compose file that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compose {
-    text: String,
+    root: Node,
     /// Its services, as they are written.
     pub services: Vec<Service>,
 }
@@ -32,7 +32,7 @@ pub struct Service {
     pub image: String,
     /// It has `profiles`, so it runs only when somebody asks.
     pub optional: bool,
-    place: Range<usize>,
+    line: usize,
 }
 
 /// Why a Compose file is refused.
@@ -56,33 +56,35 @@ impl fmt::Display for ComposeError {
 impl Compose {
     /// Reads it, whether its images are pinned or not.
     pub fn read(text: &str) -> Result<Compose, ComposeError> {
-        // What YAML takes for the end of a line, and `lines` does not.
+        // What YAML 1.1 takes for the end of a line, and YAML 1.2 does not.
         if text.contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{feff}'])
             || text.replace("\r\n", "").contains('\r')
         {
-            return Err(ComposeError {
-                line: 0,
-                reason: "has line ends of another system in it".to_string(),
-            });
+            return Err(error(0, "has line ends of another system in it"));
         }
-        let mut reader = Reader::default();
-        let mut start = 0;
-        for (number, line) in text.split_inclusive('\n').enumerate() {
-            let content = line.trim_end();
-            let read = reader.line(content, start);
-            read.map_err(|reason| ComposeError { line: number + 1, reason })?;
-            start += line.len();
+        let root = yaml::read(text)?;
+        if !matches!(root.value, Value::Map(_)) {
+            return Err(error(root.line, "is no mapping of services, volumes and so on"));
         }
-        let services = reader.end().map_err(|reason| ComposeError { line: 0, reason })?;
-        Ok(Compose { text: text.to_string(), services })
+        for (key, node) in root.entries() {
+            if ["include", "extends"].contains(&key.text.as_str()) {
+                return Err(brings_in(node.line, &key.text));
+            }
+        }
+        let services = root.get("services").map_or(&[][..], Node::entries);
+        let services =
+            services.iter().map(|(name, body)| service(&name.text, body)).collect::<Result<Vec<_>, _>>()?;
+        if services.is_empty() {
+            return Err(error(0, "has no services"));
+        }
+        Ok(Compose { root, services })
     }
 
     /// The images, each pinned; the first one that is not ends it.
     pub fn images(&self) -> Result<Vec<Reference>, ComposeError> {
         let pinned = |s: &Service| {
-            Reference::parse(&s.image).map_err(|reason| ComposeError {
-                line: self.text[..s.place.start].matches('\n').count() + 1,
-                reason: format!("the image {:?} of service {} {reason}", s.image, s.name),
+            Reference::parse(&s.image).map_err(|reason| {
+                error(s.line, format!("the image {:?} of service {} {reason}", s.image, s.name))
             })
         };
         let mut images = self.services.iter().map(pinned).collect::<Result<Vec<_>, _>>()?;
@@ -91,203 +93,82 @@ impl Compose {
         Ok(images)
     }
 
-    /// The same file with other images; all else stays as it is, byte for byte.
+    /// What the app asks of its host, beyond its own containers and the folder `project`.
+    pub fn asks(&self, project: &Path) -> Vec<Ask> {
+        asks::all(&self.root, project)
+    }
+
+    /// Paths in the project's folder that the engine opens for the app, relative to it.
+    pub fn own_paths(&self, project: &Path) -> Vec<std::path::PathBuf> {
+        asks::own_paths(&self.root, project)
+    }
+
+    /// The same with other images, written anew.
     pub fn with_images(&self, image: impl Fn(&Service) -> String) -> String {
-        let mut text = self.text.clone();
-        for service in self.services.iter().rev() {
-            text.replace_range(service.place.clone(), &format!("\"{}\"", image(service)));
-        }
-        text
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    lines: Lines,
-    began: bool,
-    section: Option<String>,
-    seen_services: bool,
-    service_indent: usize,
-    key_indent: usize,
-    current: Option<Draft>,
-    done: Vec<Service>,
-}
-
-struct Draft {
-    name: String,
-    image: Option<(String, Range<usize>)>,
-    optional: bool,
-    keys: Vec<String>,
-}
-
-impl Reader {
-    fn line(&mut self, line: &str, start: usize) -> Result<(), String> {
-        let content = line.trim_start_matches(' ');
-        if content.is_empty() {
-            return Ok(());
-        }
-        let indent = line.len() - content.len();
-        if content.starts_with('\t') {
-            return Err("is indented with a tab".to_string());
-        }
-        if self.lines.inside(content, indent)? {
-            return Ok(());
-        }
-        if indent == 0 {
-            return self.top(content);
-        }
-        if self.section.as_deref() != Some("services") {
-            return Ok(());
-        }
-        if self.service_indent == 0 {
-            self.service_indent = indent;
-        }
-        if indent == self.service_indent {
-            return self.service(content);
-        }
-        if indent < self.service_indent {
-            return Err("is indented less than the first service".to_string());
-        }
-        self.within(content, indent, start + indent)
+        yaml::write(&self.changed(image))
     }
 
-    fn top(&mut self, content: &str) -> Result<(), String> {
-        if content == "---" && !self.began {
-            self.began = true;
-            return Ok(());
-        }
-        self.began = true;
-        if content.starts_with("- ") || content == "-" {
-            return match self.section.as_deref() {
-                None | Some("services") => Err("a list where a key should be".to_string()),
-                Some(_) => Ok(()),
-            };
-        }
-        let (key, value) = key(content)?;
-        self.finish()?;
-        match key {
-            "include" | "extends" | "<<" => {
-                return Err(format!("{key} brings in what is not looked at here"));
+    /// The same, with each path absolute: for engines that know no other folder than that of the file.
+    pub fn with_images_in(&self, project: &Path, image: impl Fn(&Service) -> String) -> String {
+        let mut root = self.changed(image);
+        asks::make_absolute(&mut root, project);
+        yaml::write(&root)
+    }
+
+    fn changed(&self, image: impl Fn(&Service) -> String) -> Node {
+        let mut root = self.root.clone();
+        for service in &self.services {
+            let body = root.get_mut("services").and_then(|s| s.get_mut(&service.name));
+            if let Some(node) = body.and_then(|b| b.get_mut("image")) {
+                node.value = Value::Text(Text::quoted(image(service)));
             }
-            "services" if self.seen_services => return Err("services is there twice".to_string()),
-            "services" if !nothing(value) => {
-                return Err("services must be written in lines of their own".to_string());
-            }
-            "services" => self.seen_services = true,
-            _ => {}
         }
-        self.section = Some(key.to_string());
-        Ok(())
-    }
-
-    fn service(&mut self, content: &str) -> Result<(), String> {
-        let (name, value) = key(content)?;
-        self.finish()?;
-        if !nothing(value) {
-            return Err(format!("service {name} must be written in lines of its own, without anchors"));
-        }
-        if self.done.iter().any(|s| s.name == name) {
-            return Err(format!("service {name} is there twice"));
-        }
-        self.key_indent = 0;
-        self.current = Some(Draft { name: name.to_string(), image: None, optional: false, keys: Vec::new() });
-        Ok(())
-    }
-
-    /// A key of a service, or something deeper, which is the engine's.
-    fn within(&mut self, content: &str, indent: usize, start: usize) -> Result<(), String> {
-        let draft = self.current.as_mut().ok_or("comes before the first service")?;
-        if self.key_indent == 0 {
-            self.key_indent = indent;
-        }
-        if indent > self.key_indent
-            || (indent == self.key_indent && (content.starts_with("- ") || content == "-"))
-        {
-            if draft.keys.last().is_some_and(|key| key == "image") {
-                return Err("the image goes on in another line".to_string());
-            }
-            return Ok(());
-        }
-        if indent < self.key_indent {
-            return Err("is indented less than the first key of its service".to_string());
-        }
-        let (key, value) = key(content)?;
-        if draft.keys.iter().any(|k| k == key) {
-            return Err(format!("{key} is there twice"));
-        }
-        draft.keys.push(key.to_string());
-        match key {
-            "image" => {
-                let (image, at) =
-                    scalar(value).ok_or("the image is not a plain or quoted text on its line")?;
-                let begin = start + (content.len() - value.len()) + at.start;
-                draft.image = Some((image.to_string(), begin..begin + at.len()));
-            }
-            "build" | "extends" | "<<" => {
-                return Err(format!("{key} brings in what is not looked at here"));
-            }
-            "profiles" => draft.optional = true,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
-        let Some(draft) = self.current.take() else { return Ok(()) };
-        let (image, place) = draft.image.ok_or_else(|| format!("service {} has no image", draft.name))?;
-        self.done.push(Service { name: draft.name, image, optional: draft.optional, place });
-        Ok(())
-    }
-
-    fn end(mut self) -> Result<Vec<Service>, String> {
-        self.finish()?;
-        if self.done.is_empty() {
-            return Err("has no services".to_string());
-        }
-        Ok(self.done)
+        root
     }
 }
 
-/// `key:` or `key: value`; the key plain or simply quoted.
-fn key(content: &str) -> Result<(&str, &str), String> {
-    let unclear = || format!("{content:?} is no key: write the file as `docker compose config` does");
-    let (key, rest) = match content.chars().next() {
-        Some(quote @ ('"' | '\'')) => content[1..].split_once(quote).ok_or_else(unclear)?,
-        _ => {
-            let end =
-                content.find(": ").or_else(|| content.strip_suffix(':').map(str::len)).ok_or_else(unclear)?;
-            content.split_at(end)
+fn service(name: &str, body: &Node) -> Result<Service, ComposeError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.chars().all(fits) {
+        return Err(error(body.line, format!("{name:?} is no name of a service")));
+    }
+    for (key, node) in body.entries() {
+        let rootfs =
+            key.text.starts_with("x-podman") && (key.text.contains("rootfs") || node.get("rootfs").is_some());
+        if BRINGS_IN.contains(&key.text.as_str()) || rootfs {
+            return Err(brings_in(node.line, &key.text));
         }
-    };
-    let fits = |c: char| c.is_ascii_alphanumeric() || "_-.<".contains(c);
-    let value = rest.strip_prefix(':').ok_or_else(unclear)?;
-    if key.is_empty() || !key.chars().all(fits) || !(value.is_empty() || value.starts_with(' ')) {
-        return Err(unclear());
     }
-    Ok((key, value))
+    for volume in body.get("volumes").map_or(&[][..], Node::items) {
+        volume_kind(name, volume)?;
+    }
+    let image = body.get("image").ok_or_else(|| error(body.line, format!("service {name} has no image")))?;
+    let text = image.text().filter(|_| !image.is_null());
+    let text = text.ok_or_else(|| error(image.line, format!("the image of service {name} is no text")))?;
+    let optional = body.get("profiles").is_some_and(|p| !p.items().is_empty());
+    Ok(Service { name: name.to_string(), image: text.to_string(), optional, line: image.line })
 }
 
-fn nothing(value: &str) -> bool {
-    let value = value.trim_start();
-    value.is_empty() || value.starts_with('#')
+/// A volume may be an image that nobody pinned.
+fn volume_kind(service: &str, volume: &Node) -> Result<(), ComposeError> {
+    let Some(kind) = volume.get("type") else { return Ok(()) };
+    match kind.text() {
+        Some("bind" | "volume" | "tmpfs" | "cluster" | "npipe") => Ok(()),
+        _ => Err(error(
+            kind.line,
+            format!(
+                "a volume of service {service} is neither bind, volume nor tmpfs; what it brings in is not looked at here"
+            ),
+        )),
+    }
 }
 
-/// A text on one line, and where in `value` it is, quotes and all.
-fn scalar(value: &str) -> Option<(&str, Range<usize>)> {
-    let text = value.trim_start();
-    let begin = value.len() - text.len();
-    let first = text.chars().next()?;
-    if first == '"' || first == '\'' {
-        let (inner, rest) = text[1..].split_once(first)?;
-        let good =
-            !inner.contains('\\') && nothing(rest) && (rest.is_empty() || rest.starts_with([' ', '\t']));
-        return good.then_some((inner, begin..begin + inner.len() + 2));
-    }
-    if !first.is_ascii_alphanumeric() {
-        return None;
-    }
-    let plain = text.find(" #").map_or(text, |at| &text[..at]).trim_end();
-    (!plain.contains([' ', '"', '\''])).then_some((plain, begin..begin + plain.len()))
+fn brings_in(line: usize, key: &str) -> ComposeError {
+    error(line, format!("{key} brings in what is not looked at here"))
+}
+
+fn error(line: usize, reason: impl Into<String>) -> ComposeError {
+    ComposeError { line, reason: reason.into() }
 }
 
 #[cfg(test)]
@@ -317,80 +198,131 @@ mod tests {
     }
 
     #[test]
-    fn only_the_images_change() {
+    fn what_the_engine_gets_is_written_anew() {
         let compose = Compose::read(&good()).unwrap();
         let text = compose.with_images(|s| format!("sha256:{}", s.name));
-        let expected = good()
-            .replace(&format!("hub.example/f/web:1@sha256:{}", hex("a")), "\"sha256:web\"")
-            .replace(&format!("'hub.example/f/db@sha256:{}'", hex("b")), "\"sha256:db\"");
+        let expected = "name: shop\nservices:\n  web:\n    command:\n      - sh\n      - -c\n      - \"x: y\"\n    image: \"sha256:web\"\n    \
+             environment:\n      image: not-this\n  db:\n    image: \"sha256:db\"\n    profiles:\n      - debug\nvolumes:\n  data: {}\n"
+            .replace("  db:", "  \"db\":");
         assert_eq!(text, expected);
         assert_eq!(Compose::read(&text).unwrap().services[1].image, "sha256:db");
     }
 
     #[test]
+    fn common_parts_are_expanded() {
+        let text = format!(
+            "x-common: &common\n  image: h.example/w@sha256:{}\n  restart: always\n  labels: &l {{a: '1'}}\nservices:\n  web:\n    <<: *common\n    \
+             restart: \"no\"\n  db:\n    <<: [{{labels: *l}}, *common]\n    profiles: []\n",
+            hex("a")
+        );
+        let compose = Compose::read(&text).unwrap();
+        let written = compose.with_images(|s| s.name.clone());
+        let services = &written[written.find("services:").unwrap()..];
+        assert_eq!(
+            services,
+            "services:\n  web:\n    restart: \"no\"\n    image: \"web\"\n    labels:\n      a: \"1\"\n  db:\n    profiles: []\n    labels:\n      \
+             a: \"1\"\n    image: \"db\"\n    restart: always\n"
+        );
+        assert!(!compose.services[1].optional && compose.images().unwrap().len() == 1);
+    }
+
+    #[test]
+    fn scalars_keep_what_they_are() {
+        let text = format!(
+            "services:\n  w:\n    image: h.example/w@sha256:{}\n    environment: {{A: yes, B: \"yes\", C: 0123, D: 1e3, E: null, F: ~, G: , H: '1:30', \
+             I: 1:30, J: \"a\\tb\", K: $X, L: 2001-12-14 21:59:43.10 -5, M: 'it''s', N: \u{e9}, O: .inf, P: -1, Q: '-1'}}\n    command: |\n      a\n       b\n",
+            hex("a")
+        );
+        let written = Compose::read(&text).unwrap().with_images(|_| "i".into());
+        for line in [
+            "A: yes",
+            "B: \"yes\"",
+            "C: 0123",
+            "D: 1e3",
+            "E: null",
+            "F: ~",
+            "G: ~",
+            "H: \"1:30\"",
+            "I: 1:30",
+            "J: \"a\\tb\"",
+            "K: \"$X\"",
+            "L: 2001-12-14 21:59:43.10 -5",
+            "M: \"it's\"",
+            "O: .inf",
+            "P: -1",
+            "Q: \"-1\"",
+            "command: \"a\\n b\\n\"",
+        ] {
+            assert!(written.contains(&format!(" {line}\n")), "{line} in {written}");
+        }
+    }
+
+    #[test]
     fn what_could_be_read_in_another_way_is_refused() {
         let pinned = format!("image: h.example/w@sha256:{}", hex("a"));
+        let good = format!("services:\n  web:\n    {pinned}\n");
+        let bomb = (1..9)
+            .map(|n| format!("x-{n}: &a{n} [{}]\n", format!("*a{}, ", n - 1).repeat(9)))
+            .collect::<String>();
         let table = [
             (String::new(), "no services"),
-            ("services: {web: {image: x}}\n".into(), "lines of their own"),
-            ("{\"services\": {}}\n".into(), "is no key"),
-            ("services:\n  web: &a\n    image: x\n".into(), "without anchors"),
-            (format!("services:\n  web:\n    <<: *x\n    {pinned}\n"), "not looked at"),
-            (format!("services:\n  web:\n    {pinned}\n    build: .\n"), "not looked at"),
-            (format!("services:\n  web:\n    {pinned}\n    extends: other.yml\n"), "not looked at"),
-            (format!("include: [a.yml]\nservices:\n  web:\n    {pinned}\n"), "not looked at"),
-            (format!("services:\n  web:\n    {pinned}\n---\nservices:\n"), "is no key"),
-            (format!("services:\n  web:\n    {pinned}\nservices:\n  x:\n"), "twice"),
-            (format!("services:\n  web:\n    {pinned}\n    image: other\n"), "twice"),
-            (format!("services:\n  web:\n    {pinned}\n  web:\n"), "twice"),
-            ("services:\n  web:\n    command: x\n".into(), "has no image"),
-            ("services:\n  web:\n    image:\n      x\n".into(), "plain or quoted"),
-            ("services:\n  web:\n    image: *x\n".into(), "plain or quoted"),
-            ("services:\n  web:\n    image: \"a\\x20b\"\n".into(), "plain or quoted"),
-            (format!("services:\n  web:\n    ? image\n    : x\n    {pinned}\n"), "is no key"),
-            (format!("services:\n  web:\n    \"\\x69mage\": x\n    {pinned}\n"), "is no key"),
-            (format!("services:\n  web:\n\timage: x\n    {pinned}\n"), "tab"),
-            (format!("services:\n  web:\n    {pinned}\n    x: a\u{2028}    image: b\n"), "line ends"),
-            (format!("services:\n  web:\n    {pinned}\n    x: a\r    image: b\n"), "line ends"),
-            (format!("services:\n  web:\n    {pinned}\n      more\n"), "another line"),
+            ("services: {}\n".into(), "no services"),
+            ("services: [web]\n".into(), "no services"),
+            ("- a\n".into(), "no mapping"),
+            ("services: {web: {command: x}}\n".into(), "has no image"),
+            ("services:\n  web:\n    image:\n".into(), "is no text"),
+            ("services:\n  web:\n    image: [x]\n".into(), "is no text"),
+            (format!("{good}    build: .\n"), "not looked at"),
+            (format!("{good}    build:\n"), "not looked at"),
+            (format!("{good}    extends: other.yml\n"), "not looked at"),
+            (format!("{good}    provider: {{type: x}}\n"), "not looked at"),
+            (format!("{good}    x-podman: {{rootfs: /}}\n"), "not looked at"),
+            (format!("{good}    volumes: [{{type: image, source: evil, target: /x}}]\n"), "not looked at"),
+            (format!("{good}    volumes: [{{type: $T, source: evil, target: /x}}]\n"), "not looked at"),
+            (format!("include: [a.yml]\n{good}"), "not looked at"),
+            (format!("x-b: &b {{build: .}}\n{good}    <<: *b\n"), "not looked at"),
+            (format!("services:\n  <<:\n    {pinned}\n"), "not looked at"),
             (
-                format!(
-                    "services:\n  web:\n    {pinned}\n    x: [\"a\nvolumes:\n  b\"]\n  db:\n    image: evil\n"
-                ),
-                "may go on here",
+                format!("x-s: &s {{e: {{{pinned}}}}}\nservices:\n  <<: *s\n  web:\n    {pinned}\n"),
+                "not looked at",
             ),
-            (
-                format!("services:\n  web:\n    {pinned}\n    x:\n    - y: |\n      z: \"\nvolumes:\n"),
-                "may go on here",
-            ),
-            (
-                format!("services:\n  web:\n    {pinned}\n    x:\n      it 's: \"op'en\n    y: 1\n"),
-                "may go on here",
-            ),
-            (format!("services:\n    web:\n      {pinned}\n  other:\n    image: x\n"), "indented less"),
+            (format!("x-s: &s {{e: {{{pinned}}}}}\nservices: *s\n"), "not as an alias"),
+            (format!("<<: {{services: {{}}}}\n{good}"), "not looked at"),
+            (format!("{good}    \"<<\": {{build: .}}\n"), "not looked at"),
+            (format!("{good}    <<: x\n"), "else than a mapping"),
+            (format!("{good}    <<: {{a: b}}\n    <<: {{c: d}}\n"), "twice"),
+            (format!("{good}---\nservices:\n"), "second document"),
+            (format!("  services:\n    web:\n      {pinned}\n---\n{good}"), "second document"),
+            (format!("{good}services:\n  x:\n"), "twice"),
+            (format!("{good}    image: other\n"), "twice"),
+            (format!("{good}    \"\\x69mage\": x\n"), "twice"),
+            (format!("{good}  web:\n"), "twice"),
+            (format!("{good}    ? image\n    : x\n"), "twice"),
+            (format!("{good}    ? [a]\n    : x\n"), "key that is no text"),
+            (format!("{good}    ? {{a: b}}\n    : x\n"), "key that is no text"),
+            (format!("{good}    &k a: x\n"), "anchor at the key"),
+            (format!("{good}    ? *k\n    : x\n"), "no YAML"),
+            (format!("{good}    x: &k a\n    *k : x\n"), "alias as a key"),
+            (format!("{good}    x: &k [*k]\n"), "within what it names"),
+            (format!("{good}    '': x\n"), "empty or too long"),
+            (format!("{good}    {}: x\n", "k".repeat(1001)), "empty or too long"),
+            (format!("{good}    x: !!binary aGk=\n"), "has a tag"),
+            (format!("{good}    x: !reset null\n"), "has a tag"),
+            (format!("{good}    x: ! a\n"), "has a tag"),
+            (format!("{good}    x: !!map {{}}\n"), "has a tag"),
+            (format!("x-0: &a0 a\n{bomb}{good}"), "too large"),
+            (format!("{good}    x: {}{}\n", "[".repeat(40), "]".repeat(40)), "deeper than"),
+            (format!("services:\n  web:\n\timage: x\n    {pinned}\n"), "no YAML"),
+            (format!("{good}    x: a\u{2028}    image: b\n"), "line ends"),
+            (format!("{good}    x: a\r    image: b\n"), "line ends"),
+            (format!("services:\n  'we b':\n    {pinned}\n"), "no name of a service"),
+            (format!("{good}    x: \"a\n"), "no YAML"),
+            (format!("{good}   db: x\n"), "no YAML"),
         ];
         for (text, expected) in table {
             let error = Compose::read(&text).map(|c| c.services).unwrap_err();
             assert!(error.to_string().contains(expected), "{text:?}: {error}");
         }
-    }
-
-    #[test]
-    fn texts_over_several_lines() {
-        let more = "    command:\n    - sh\n    - -c\n    - |\n      echo \"it's\n        [ a\n    - >-\n      x\n    labels:\n      \
-            one: \"a long\n        text\"\n      two: 'it''s \"'\n      three: \"a \"\n      four: don't\n      five: \"say \\\"hi\\\": [\"\n    \
-            test: [\"CMD\", \"a b \", '{\"a\": []}']\n    x: {a: b, c: [d]} # it 's\n    y: |-\n      \"\n\n       '\n    ports:\n      - \"80:80\"\n";
-        let image = format!("image: h.example/w@sha256:{}", hex("a"));
-        let text = format!("services:\n  web:\n    {image}\n{more}  db:\n    {image}\nvolumes:\n  b: {{}}\n");
-        let compose = Compose::read(&text).unwrap();
-        assert_eq!(compose.services.len(), 2);
-    }
-
-    #[test]
-    fn a_tab_before_a_comment_stays_readable_with_another_image() {
-        let text = format!("services:\n  web:\n    image: h.example/w@sha256:{}\t # pinned\n", hex("a"));
-        let changed = Compose::read(&text).unwrap().with_images(|_| "sha256:of-web".into());
-        assert_eq!(Compose::read(&changed).unwrap().services[0].image, "sha256:of-web");
     }
 
     #[test]

@@ -13,13 +13,17 @@ use serde_json::{Value, json};
 
 use super::app::{App, Image};
 use super::archive;
-use super::compose::Service;
 use super::error::AppsError;
+use super::fault::is_the_apps;
 use super::inspect::Inspected;
 use super::process::{feed, output, run, tail};
 use super::state::{Container, Verdict, judge};
 use super::store::Store;
-use crate::store::atomic;
+
+mod given;
+
+pub use given::Given;
+use given::{GIVEN, GIVEN_FILE, VARIABLES};
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +52,6 @@ pub struct StartLimits {
     pub settle: Duration,
 }
 
-/// The file that the engine reads: the app's own with other names for its images.
-const PROJECT_FILE: &str = ".rust-ota.compose.yml";
 const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 /// A question to the engine.
@@ -74,28 +76,6 @@ impl Engine {
         app.images.iter().try_for_each(|image| self.local_name(image, store).map(drop))
     }
 
-    /// Unpacks an app's project and writes what the engine reads.
-    pub fn prepare(&self, app: &App, store: &Store) -> Result<(), AppsError> {
-        let folder = self.project(&app.name);
-        let failed = |e: io::Error| AppsError::Archive { app: app.name.clone(), reason: e.to_string() };
-        let packed = store.verified(&app.archive.digest)?;
-        let tar = archive::gunzip(&packed).map_err(failed)?;
-        archive::unpack(tar, &folder).map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => failed(e),
-            _ => AppsError::io("unpack into", &folder)(e),
-        })?;
-        let mut names = Vec::new();
-        for image in &app.images {
-            names.push((image, self.local_name(image, store)?));
-        }
-        let name = |service: &Service| {
-            let pinned = super::Reference::parse(&service.image).ok();
-            let found = names.iter().find(|(image, _)| Some(&image.reference) == pinned.as_ref());
-            found.map(|(_, name)| name.clone()).unwrap_or_default()
-        };
-        Ok(atomic::write(&folder.join(PROJECT_FILE), app.compose.with_images(name).as_bytes())?)
-    }
-
     /// Makes the containers of a prepared app, and does not start them.
     pub fn create(&self, app: &App) -> Result<(), AppsError> {
         self.make_way(app)?;
@@ -103,25 +83,29 @@ impl Engine {
     }
 
     /// Starts a prepared app and waits until it is up, or is seen not to come up.
-    pub fn start(&self, app: &App) -> Result<(), AppsError> {
+    pub fn start(&self, app: &App, given: &Given) -> Result<(), AppsError> {
         self.make_way(app)?;
-        let said = self.compose(&app.name, &["up", "-d", "--remove-orphans"])?;
-        let expected: Vec<&str> =
-            app.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str()).collect();
+        let said = self.compose(&app.name, &["up", "-d", "--remove-orphans"]).map_err(|e| match e {
+            AppsError::Engine { reason, .. } if is_the_apps(&reason) => not_up(app, reason),
+            other => other,
+        })?;
+        if !self.is_unchanged(app, given) {
+            self.stop(&app.name)?;
+            return Err(not_started(
+                app,
+                "somebody changed what it was to read, so it was stopped".to_string(),
+            ));
+        }
+        let expected = app.expected();
         let began = Instant::now();
         let mut quiet: Option<(Instant, Vec<Container>)> = None;
         loop {
             let containers = self.containers(&app.name)?;
+            self.only_its_own(app, &containers)?;
             // podman-compose ends with 0 whatever happened, and only what it printed tells.
             if let Some(service) = expected.iter().find(|e| !containers.iter().any(|c| c.service == **e)) {
-                return Err(
-                    self.not_up(&app.name, &format!("service {service} has no container: {}", tail(&said)))
-                );
-            }
-            if let Some(service) = other_image(app, &containers) {
-                return Err(
-                    self.not_up(&app.name, &format!("service {service} runs another image than its own"))
-                );
+                let reason = format!("service {service} has no container: {}", tail(&said));
+                return Err(if is_the_apps(&said) { not_up(app, reason) } else { not_started(app, reason) });
             }
             let reason = match judge(&expected, &containers) {
                 Verdict::Up => {
@@ -139,15 +123,40 @@ impl Engine {
                     quiet = None;
                     reason
                 }
-                Verdict::Failed(reason) => return Err(self.not_up(&app.name, &reason)),
+                Verdict::Failed(reason) => return Err(not_up(app, reason)),
             };
             let settling = quiet.is_some() && began.elapsed() < self.limits.start + self.limits.settle;
             if began.elapsed() >= self.limits.start && !settling {
-                let reason = format!("{reason} after {} seconds", self.limits.start.as_secs());
-                return Err(self.not_up(&app.name, &reason));
+                return Err(self.late(app, &containers, &reason, &said));
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// Its time is over. What the engine never started was not seen to fail.
+    fn late(&self, app: &App, containers: &[Container], reason: &str, said: &str) -> AppsError {
+        let reason = format!("{reason} after {} seconds", self.limits.start.as_secs());
+        if containers.iter().all(Container::was_started) || is_the_apps(said) {
+            return not_up(app, reason);
+        }
+        not_started(app, format!("{reason}: {}", tail(said.trim())))
+    }
+
+    /// A container of the project that the app does not name, or with another image than it names, is stopped.
+    fn only_its_own(&self, app: &App, containers: &[Container]) -> Result<(), AppsError> {
+        let Some(stranger) = stranger(app, containers) else { return Ok(()) };
+        if !stranger.id.is_empty() {
+            self.of_all(&["stop"], std::slice::from_ref(&stranger.id), WORK)?;
+        }
+        let reason = if app.compose.services.iter().any(|s| s.name == stranger.service) {
+            format!("service {} runs another image than its own; it was stopped", stranger.service)
+        } else {
+            format!(
+                "a container of service {:?}, which the app does not have, was there and was stopped",
+                stranger.service
+            )
+        };
+        Err(not_started(app, reason))
     }
 
     /// Stops an app's containers and leaves them.
@@ -168,11 +177,12 @@ impl Engine {
     /// The same, and its project folder goes too.
     pub fn remove(&self, app: &str) -> Result<(), AppsError> {
         self.down(app)?;
-        let folder = self.project(app);
-        match fs::remove_dir_all(&folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(AppsError::io("remove", &folder)(e)),
+        let given = self.projects.join(GIVEN).join(app);
+        // It follows no link, also not one that comes meanwhile.
+        [self.project(app), given].iter().try_for_each(|folder| match fs::remove_dir_all(folder) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(AppsError::io("remove", folder)(e)),
             _ => Ok(()),
-        }
+        })
     }
 
     /// Forgets images that no app needs. One that is in use elsewhere stays.
@@ -204,11 +214,11 @@ impl Engine {
 
     /// Whether all services of an app are up, and none is known to be ill.
     pub fn runs(&self, app: &App) -> bool {
-        let services = app.compose.services.iter().filter(|s| !s.optional).map(|s| s.name.as_str());
-        let expected: Vec<&str> = services.collect();
         let containers = self.containers(&app.name).unwrap_or_default();
-        let failed = matches!(judge(&expected, &containers), Verdict::Failed(_));
-        !failed && !containers.is_empty() && other_image(app, &containers).is_none()
+        let failed = matches!(judge(&app.expected(), &containers), Verdict::Failed(_));
+        // Containers that were made before a reboot, and not started after it, do not run.
+        let started = !containers.is_empty() && containers.iter().all(Container::was_started);
+        !failed && started && stranger(app, &containers).is_none()
     }
 
     /// podman-compose leaves a container as it is when only its image is another one, so it gets nothing to leave.
@@ -266,10 +276,6 @@ impl Engine {
         feed(command, WORK, &mut |out| write_image(image, &name, store, out))
     }
 
-    fn not_up(&self, app: &str, reason: &str) -> AppsError {
-        AppsError::NotUp { app: app.to_string(), reason: reason.to_string() }
-    }
-
     fn project(&self, app: &str) -> PathBuf {
         self.projects.join(app)
     }
@@ -282,7 +288,12 @@ impl Engine {
         })?;
         let mut command = Command::new(program);
         self.surroundings(&mut command);
-        command.args(first).args(["-f", PROJECT_FILE, "-p", app]).args(words).current_dir(self.project(app));
+        command.args(first).arg("-f").arg(self.given_path(app, GIVEN_FILE)).args(["-p", app]);
+        if self.kind == Kind::Docker {
+            command.arg("--project-directory").arg(self.project(app));
+            command.arg("--env-file").arg(self.given_path(app, VARIABLES));
+        }
+        command.args(words).current_dir(self.project(app));
         let (out, errors) = output(command, WORK)?;
         Ok(format!("{}\n{}", out.trim(), errors.trim()))
     }
@@ -314,17 +325,27 @@ impl Engine {
     }
 }
 
-/// The service whose container does not run the image that the app names for it. A tag on the device, or an engine's own idea
-/// of what changed, must not decide what runs.
-fn other_image(app: &App, containers: &[Container]) -> Option<String> {
-    let wrong = |container: &&Container| {
-        let service = app.compose.services.iter().find(|s| s.name == container.service);
-        let pinned = service.and_then(|s| super::Reference::parse(&s.image).ok());
+/// A container that the app does not name, or that does not run the image which it names. A tag on the device, or an engine's own
+/// idea of what changed, must not decide what runs.
+pub fn stranger<'a>(app: &App, containers: &'a [Container]) -> Option<&'a Container> {
+    let strange = |container: &&Container| {
+        let Some(service) = app.compose.services.iter().find(|s| s.name == container.service) else {
+            return true;
+        };
+        let pinned = super::Reference::parse(&service.image).ok();
         let image = app.images.iter().find(|i| Some(&i.reference) == pinned.as_ref());
         let runs = container.image.trim_start_matches("sha256:");
-        image.is_some_and(|i| i.config.digest.hex() != runs && i.manifest.hex() != runs)
+        image.is_none_or(|i| i.config.digest.hex() != runs && i.manifest.hex() != runs)
     };
-    containers.iter().find(wrong).map(|c| c.service.clone())
+    containers.iter().find(strange)
+}
+
+fn not_up(app: &App, reason: String) -> AppsError {
+    AppsError::NotUp { app: app.name.clone(), reason }
+}
+
+fn not_started(app: &App, reason: String) -> AppsError {
+    AppsError::NotStarted { app: app.name.clone(), reason }
 }
 
 fn write_image(image: &Image, name: &str, store: &Store, out: &mut dyn Write) -> Result<(), AppsError> {

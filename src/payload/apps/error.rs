@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::asks::Ask;
 use super::compose::ComposeError;
 use crate::gateway::HttpError;
 use crate::store::StoreError;
@@ -125,6 +126,27 @@ pub enum AppsError {
         /// Of which service what.
         reason: String,
     },
+    /// The engine did not start an app, which is not the app's fault as far as anybody saw.
+    NotStarted {
+        /// The app.
+        app: String,
+        /// What was seen.
+        reason: String,
+    },
+    /// An app asks for more of the host than this device allows.
+    NotAllowed {
+        /// The app.
+        app: String,
+        /// For what.
+        ask: Ask,
+    },
+    /// In an app's folder, something that the engine is to open leads out of it.
+    Link {
+        /// The app.
+        app: String,
+        /// What leads out.
+        path: PathBuf,
+    },
     /// Told to stop.
     Stopped,
 }
@@ -163,11 +185,22 @@ impl AppsError {
             | AppsError::Manifest { .. }
             | AppsError::Platform { .. }
             | AppsError::Archive { .. }
+            | AppsError::NotAllowed { .. }
             | AppsError::Compose { .. } => AppsErrorClass::Verification,
             AppsError::NotFetched { .. } | AppsError::Load { .. } => AppsErrorClass::NotInstallable,
-            AppsError::NotUp { .. } | AppsError::Engine { .. } => AppsErrorClass::App,
-            AppsError::Http(_) | AppsError::Store(_) | AppsError::Io { .. } => AppsErrorClass::Other,
+            AppsError::NotUp { .. } => AppsErrorClass::App,
+            AppsError::Engine { .. }
+            | AppsError::NotStarted { .. }
+            | AppsError::Link { .. }
+            | AppsError::Http(_)
+            | AppsError::Store(_)
+            | AppsError::Io { .. } => AppsErrorClass::Other,
         }
+    }
+
+    /// Whether the app was seen to fail. All else is the trouble of the device, of its engine or of a server, and may pass.
+    pub fn is_the_apps(&self) -> bool {
+        matches!(self, AppsError::NotUp { .. })
     }
 
     /// Wraps what the system said.
@@ -226,6 +259,19 @@ impl fmt::Display for AppsError {
             }
             AppsError::Engine { command, reason } => write!(f, "{command}: {reason}"),
             AppsError::NotUp { app, reason } => write!(f, "app {app} did not come up: {reason}"),
+            AppsError::NotStarted { app, reason } => {
+                write!(f, "the engine did not start app {app}: {reason}; it is tried again")
+            }
+            AppsError::NotAllowed { app, ask } => write!(
+                f,
+                "app {app}: line {} of docker-compose.yml, {}, asks for {}, which rust_ota.apps_may does not allow; add it there or publish the app without it",
+                ask.line, ask.setting, ask.right
+            ),
+            AppsError::Link { app, path } => write!(
+                f,
+                "app {app}: {} leads out of the app's folder, so the app is not started; look who made it, and remove it",
+                path.display()
+            ),
             AppsError::Stopped => f.write_str("told to stop; what was fetched is kept"),
         }
     }

@@ -6,8 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::super::pace::{Pace, SLOWEST};
 use super::Apps;
 use super::app::{App, Part};
 use super::error::AppsError;
@@ -16,10 +17,14 @@ use super::reference::{Digest, Reference};
 use super::source::Source;
 use super::store::Store;
 
-/// How many times a blob is asked for without one new byte.
+/// How many times a blob is asked for without much that is new.
 const TRIES: u32 = 4;
+/// Bytes of one reply that are worth to go on for. Fewer may be all that a server means to give, for ever.
+const PROGRESS: u64 = SLOWEST * WINDOW.as_secs();
 /// Blobs that are fetched at the same time.
 const JOBS: usize = 3;
+/// As other downloads have it.
+const WINDOW: Duration = Duration::from_secs(30);
 const CHUNK: usize = 64 * 1024;
 /// What a compressed layer takes when it is unpacked, where nobody says: as composectl has it.
 const UNPACKED: u64 = 5;
@@ -33,6 +38,10 @@ pub struct Room {
     pub images: PathBuf,
     /// Percent of a volume that may be used when all is there.
     pub watermark: u64,
+    /// Where the project folders are.
+    pub projects: PathBuf,
+    /// What apps may ask of the host.
+    pub may: Vec<String>,
 }
 
 /// How far it is.
@@ -58,13 +67,14 @@ pub fn fetch(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<App>, AppsError> {
-    let job = Job { source, store, stop };
+    let job = Job { source, store, stop, window: WINDOW };
     let mut found = Vec::new();
     for (name, uri) in apps {
         found.push(App::resolve(name, uri, store, platform, &mut |reference, part| {
             job.bring(reference, part, &mut |_| {})
         })?);
     }
+    found.iter().try_for_each(|app| app.is_allowed(&room.projects, &room.may))?;
     let missing = missing(&found, store);
     room.require(store, &found, &missing)?;
     job.all(missing, progress)?;
@@ -81,11 +91,21 @@ fn missing(apps: &[App], store: &Store) -> Vec<(Reference, u64)> {
     once.into_values().collect()
 }
 
+/// What a request came to.
+enum Round {
+    /// The end of what the server has.
+    End(String),
+    Cut(AppsError),
+    /// It came, and so slowly that it would hold everything up.
+    Slow(AppsError),
+}
+
 #[derive(Clone, Copy)]
 struct Job<'a> {
     source: &'a dyn Source,
     store: &'a Store,
     stop: &'a AtomicBool,
+    window: Duration,
 }
 
 impl Job<'_> {
@@ -146,30 +166,7 @@ impl Job<'_> {
         if incoming.length() > limit {
             incoming.clear()?;
         }
-        let mut tries = 0;
-        let url = loop {
-            let before = incoming.length();
-            let round = self.round(what, part, &mut incoming, limit, tell);
-            let enough = size.is_none_or(|s| s == incoming.length());
-            match round {
-                Ok(url) if enough => break url,
-                Err(error @ AppsError::Fetch { .. }) => {
-                    tries = if incoming.length() > before { 1 } else { tries + 1 };
-                    if tries >= TRIES {
-                        return Err(error);
-                    }
-                }
-                Ok(url) => {
-                    tries = if incoming.length() > before { 1 } else { tries + 1 };
-                    if tries >= TRIES {
-                        let reason = format!("ends after {} of {limit} bytes", incoming.length());
-                        return Err(AppsError::Fetch { url, reason });
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-            std::thread::sleep(Duration::from_millis(250 << tries));
-        };
+        let url = self.rounds(what, part, &mut incoming, limit, tell)?;
         match incoming.finish()? {
             None => Ok(()),
             // The bytes of the first half may be older than a repair of the registry, or of a bad disk.
@@ -181,6 +178,39 @@ impl Job<'_> {
         }
     }
 
+    /// As many requests as it takes, and no more than [`TRIES`] that bring next to nothing.
+    fn rounds(
+        &self,
+        what: &Reference,
+        part: Part,
+        incoming: &mut super::store::Incoming,
+        limit: u64,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<String, AppsError> {
+        let enough = |length: u64| part == Part::Manifest || length == limit;
+        let mut tries = 0;
+        loop {
+            let (before, begun) = (incoming.length(), Instant::now());
+            let (error, slow) = match self.round(what, part, incoming, limit, tell)? {
+                Round::End(url) if enough(incoming.length()) => return Ok(url),
+                Round::End(url) => {
+                    let reason = format!("ends after {} of {limit} bytes", incoming.length());
+                    (AppsError::Fetch { url, reason }, false)
+                }
+                Round::Cut(error) => (error, false),
+                Round::Slow(error) => (error, true),
+            };
+            // A server that is silent until a time limit ends it is no better than one that drips.
+            let slow = slow || begun.elapsed() >= self.window;
+            let gained = incoming.length().saturating_sub(before);
+            tries = if gained >= PROGRESS { 1 } else { tries + if slow { 2 } else { 1 } };
+            if tries >= TRIES {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(250 << tries));
+        }
+    }
+
     /// One request, read to its end or to a cut.
     fn round(
         &self,
@@ -189,22 +219,31 @@ impl Job<'_> {
         incoming: &mut super::store::Incoming,
         limit: u64,
         tell: &mut dyn FnMut(u64),
-    ) -> Result<String, AppsError> {
-        let mut body = self.source.open(what, part, incoming.length())?;
+    ) -> Result<Round, AppsError> {
+        let mut body = match self.source.open(what, part, incoming.length()) {
+            Err(error @ AppsError::Fetch { .. }) => return Ok(Round::Cut(error)),
+            other => other?,
+        };
         if body.from != incoming.length() {
             incoming.clear()?;
         }
         let mut buffer = vec![0; CHUNK];
+        let mut pace = Pace::new(self.window);
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(AppsError::Stopped);
             }
-            let count = body.reader.read(&mut buffer).map_err(|e| AppsError::Fetch {
-                url: body.url.clone(),
-                reason: format!("the reply was cut: {e}"),
-            })?;
-            if count == 0 {
-                return Ok(body.url);
+            let count = match body.reader.read(&mut buffer) {
+                Ok(0) => return Ok(Round::End(body.url)),
+                Ok(count) => count,
+                Err(e) => {
+                    let reason = format!("the reply was cut: {e}");
+                    return Ok(Round::Cut(AppsError::Fetch { url: body.url, reason }));
+                }
+            };
+            if pace.too_slow(count) {
+                let reason = format!("the reply came with less than {SLOWEST} bytes a second");
+                return Ok(Round::Slow(AppsError::Fetch { url: body.url, reason }));
             }
             if incoming.length() + count as u64 > limit {
                 incoming.clear()?;
@@ -242,9 +281,9 @@ impl Room {
             path: path.to_path_buf(),
             source: e.into(),
         })?;
-        let total = volume.f_blocks * volume.f_frsize;
-        let used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
-        let free = volume.f_bavail * volume.f_frsize;
+        let total = volume.f_blocks.saturating_mul(volume.f_frsize);
+        let used = volume.f_blocks.saturating_sub(volume.f_bfree).saturating_mul(volume.f_frsize);
+        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
         let available = usable(total, used, free, self.watermark);
         if needed <= available {
             return Ok(());
@@ -286,7 +325,44 @@ fn device(path: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::usable;
+    use std::io;
+    use std::sync::atomic::AtomicU32;
+
+    use super::super::source::Body;
+    use super::*;
+
+    /// A byte now and then, for ever.
+    struct Drip(AtomicU32);
+
+    impl Read for &Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(20));
+            buffer[..1].fill(b'x');
+            Ok(1)
+        }
+    }
+
+    impl Source for &'static Drip {
+        fn open(&self, _: &Reference, _: Part, from: u64) -> Result<Body, AppsError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(Body { from, reader: Box::new(*self), url: "https://drip.example".into() })
+        }
+    }
+
+    #[test]
+    fn a_registry_that_drips_is_left() {
+        let dir = std::env::temp_dir().join(format!("rust-ota-drip-{}", std::process::id()));
+        let drip: &'static Drip = Box::leak(Box::new(Drip(AtomicU32::new(0))));
+        let (store, stop) = (Store::at(&dir), AtomicBool::new(false));
+        let job = Job { source: &drip, store: &store, stop: &stop, window: Duration::from_millis(100) };
+        let what = Reference::parse(&format!("h.example/w@sha256:{}", "a".repeat(64))).unwrap();
+        for part in [Part::Manifest, Part::Blob(1 << 30)] {
+            let error = job.bring(&what, part, &mut |_| {}).unwrap_err();
+            assert!(error.to_string().contains("bytes a second"), "{error}");
+        }
+        assert_eq!(drip.0.load(Ordering::Relaxed), 4);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn room_is_up_to_the_watermark_and_what_is_free() {

@@ -12,6 +12,8 @@ const SERVICE_LABEL: &str = "com.docker.compose.service";
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Inspected {
+    #[serde(default)]
+    id: String,
     state: State,
     #[serde(default)]
     restart_count: i64,
@@ -49,6 +51,7 @@ impl Inspected {
         let labels = self.config.labels.unwrap_or_default();
         let health = self.state.health.map(|h| h.status).filter(|h| !h.is_empty() && h != "none");
         Container {
+            id: self.id,
             service: labels.get(SERVICE_LABEL).cloned().unwrap_or_default(),
             status: self.state.status,
             exit_code: self.state.exit_code,

@@ -7,13 +7,15 @@
 
 mod app;
 pub mod archive;
+mod asks;
 mod choose;
 mod compose;
 pub mod engine;
 mod error;
+mod fault;
 mod fetch;
+mod folder;
 mod inspect;
-mod lines;
 mod manifest;
 mod process;
 mod proxy;
@@ -23,11 +25,13 @@ mod reference;
 mod source;
 mod state;
 mod store;
+mod yaml;
 
 pub use app::{App, Image, Part, whole};
+pub use asks::{Ask, Right, not_allowed};
 pub use choose::{Apps, Present, Reason, dropped, is_app_name, kept, needs, wanted};
 pub use compose::{COMPOSE_FILE, Compose, ComposeError, Service};
-pub use engine::{Engine, StartLimits};
+pub use engine::{Engine, StartLimits, stranger};
 pub use error::{AppsError, AppsErrorClass};
 pub use fetch::{Progress, Room, fetch};
 pub use manifest::{Blob, MANIFEST_LIMIT, Manifest, Platform, this_platform};

@@ -16,7 +16,8 @@ use super::reference::Reference;
 use super::store::Store;
 use crate::gateway::{Http, Stream};
 
-const REPLY_LIMIT: u64 = 64 * 1024;
+/// Of a token or a login. The time that one may take grows with it.
+const REPLY_LIMIT: u64 = 32 * 1024;
 /// Registries keep blobs elsewhere: one or two hops.
 const MOST_REDIRECTS: u32 = 4;
 pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
@@ -95,19 +96,21 @@ impl Registry {
     }
 
     fn get(&self, what: &Reference, url: &str, part: Part, from: u64) -> Result<Stream, AppsError> {
-        let stream = self.once(url, part, self.token(&what.name()), from)?;
+        let stream = self.once(url, url, part, self.token(&what.name()), from)?;
         if stream.status != 401 {
             return Ok(stream);
         }
         let challenge = stream.challenge.clone().unwrap_or_default();
         drop(stream);
         let header = self.answer(&challenge, url, &what.name())?;
-        self.once(url, part, Some(header), from)
+        self.once(url, url, part, Some(header), from)
     }
 
+    /// `shown` is what messages say: an address that a registry sends on to may have a key of its own in it.
     fn once(
         &self,
         url: &str,
+        shown: &str,
         part: Part,
         authorization: Option<String>,
         from: u64,
@@ -118,7 +121,10 @@ impl Registry {
         }
         headers.extend(authorization.map(|value| ("Authorization".to_string(), value)));
         let opened = self.http.with_headers(headers).open(url, from);
-        opened.map_err(|e| AppsError::Fetch { url: url.to_string(), reason: e.to_string() })
+        opened.map_err(|e| AppsError::Fetch {
+            url: shown.to_string(),
+            reason: e.to_string().replace(url, "the address that was asked"),
+        })
     }
 
     /// Answers a `WWW-Authenticate`: Basic at once, Bearer with a token of the realm.
@@ -196,7 +202,7 @@ impl Source for Registry {
     fn open(&self, what: &Reference, part: Part, from: u64) -> Result<Body, AppsError> {
         let first = format!("https://{}/v2/{}/{}/{}", what.host(), what.repository, kind(part), what.digest);
         let mut stream = self.get(what, &first, part, from)?;
-        let mut url = first.clone();
+        let mut shown = first.clone();
         for _ in 0..MOST_REDIRECTS {
             let Some(location) = stream.location.clone().filter(|_| (300..400).contains(&stream.status))
             else {
@@ -204,11 +210,20 @@ impl Source for Registry {
             };
             // Elsewhere nothing is said of who asks; what comes is held to its digest.
             let here = location.starts_with('/');
-            url = if here { format!("https://{}{location}", what.host()) } else { location };
-            stream = self.once(&url, part, if here { self.token(&what.name()) } else { None }, from)?;
+            let url = if here { format!("https://{}{location}", what.host()) } else { location };
+            shown = format!("{first}, sent on to {}", host_of(&url));
+            let token = if here { self.token(&what.name()) } else { None };
+            stream = self.once(&url, &shown, part, token, from)?;
         }
-        body(stream, from, url)
+        body(stream, from, shown)
     }
+}
+
+/// Scheme and host alone.
+fn host_of(url: &str) -> &str {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |at| begin + at);
+    &url[..end]
 }
 
 /// What a reply means whose body is a blob or a manifest.
@@ -278,6 +293,19 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_key_of_an_address_is_shown() {
+        for url in [
+            "https://s3.example/b/x?sig=K",
+            "https://s3.example?sig=K",
+            "https://s3.example#K",
+            "https://s3.example",
+        ] {
+            assert_eq!(host_of(url), "https://s3.example", "{url}");
+        }
+        assert_eq!(host_of("::::?K"), "::::");
+    }
 
     #[test]
     fn what_registries_ask_for() {

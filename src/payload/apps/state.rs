@@ -3,6 +3,8 @@
 /// One container of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
+    /// The engine's name for it.
+    pub id: String,
     /// Its service in the Compose file.
     pub service: String,
     /// The engine's word: `running`, `exited`, `restarting` and so on.
@@ -15,6 +17,13 @@ pub struct Container {
     pub restarts: i64,
     /// The image that it runs, as the engine names it.
     pub image: String,
+}
+
+impl Container {
+    /// Whether the engine ever started it.
+    pub fn was_started(&self) -> bool {
+        !["created", "configured", "initialized"].contains(&self.status.as_str())
+    }
 }
 
 /// What the containers of an app come to.
@@ -76,6 +85,7 @@ mod tests {
         let words: Vec<&str> = text.split_whitespace().collect();
         let (status, code) = words[1].split_once(':').unwrap_or((words[1], "0"));
         Container {
+            id: String::new(),
             service: words[0].into(),
             status: status.into(),
             exit_code: code.parse().unwrap(),

@@ -67,7 +67,13 @@ impl FileError {
     /// Whether asking again can help.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            FileError::Http(HttpError::Failed { .. } | HttpError::Cut { .. }) | FileError::Cut { .. } => true,
+            FileError::Http(
+                HttpError::Failed { .. }
+                | HttpError::Cut { .. }
+                | HttpError::Proxy { .. }
+                | HttpError::Range { .. },
+            )
+            | FileError::Cut { .. } => true,
             FileError::Status { status, .. } => matches!(status, 408 | 416 | 429 | 500..),
             error => error.is_refusal(),
         }

@@ -7,6 +7,7 @@ use ::ostree::{gio, glib};
 
 use super::object::ObjectId;
 use super::source::SourceError;
+use super::space;
 
 /// How an error is told to the outside: the exit codes 50, 60, 70 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +64,27 @@ pub enum OstreeError {
         /// What libostree said.
         reason: String,
     },
+    /// What this device changed in /etc cannot be merged into the new system's.
+    Etc {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The commit wants a kind of root that this program's libostree cannot make.
+    RootKind {
+        /// The commit.
+        commit: String,
+        /// What it wants.
+        kind: &'static str,
+    },
     /// The commit is not, or not wholly, in the repository.
     NotPulled {
+        /// The commit.
+        commit: String,
+    },
+    /// Objects of the commit were damaged on the device, and are gone now.
+    Damaged {
         /// The commit.
         commit: String,
     },
@@ -108,7 +128,7 @@ pub enum OstreeError {
     },
     /// The volume of the repository is too full.
     NoSpace {
-        /// The repository's path.
+        /// Where it is mounted.
         path: PathBuf,
         /// Bytes that are needed, where that is known.
         needed: Option<u64>,
@@ -116,6 +136,15 @@ pub enum OstreeError {
         available: u64,
         /// Bytes that always stay free.
         reserved: u64,
+    },
+    /// The volume of the repository has room for too few files, whatever their size.
+    NoInodes {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// Files that are needed.
+        needed: u64,
+        /// Files that can be made.
+        available: u64,
     },
     /// A stop was asked for. What was fetched is kept.
     Stopped,
@@ -129,18 +158,39 @@ impl OstreeError {
             NotFound { .. } | Fetch { .. } | TooLarge { .. } | TotalTooLarge { .. } => {
                 OstreeErrorClass::Download
             }
-            NoSpace { .. } => OstreeErrorClass::NoSpace,
+            NoSpace { .. } | NoInodes { .. } => OstreeErrorClass::NoSpace,
             Checksum { .. } | Malformed { .. } => OstreeErrorClass::Verification,
             _ => OstreeErrorClass::Other,
         }
     }
 
+    /// Whether the volume of this path has no room for what is wanted.
+    pub(super) fn is_full(&self, path: &Path) -> bool {
+        match self {
+            OstreeError::NoSpace { path: full, .. } | OstreeError::NoInodes { path: full, .. } => {
+                *full == space::mount_point(path)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn sysroot(path: &Path, error: glib::Error) -> OstreeError {
+        if is_no_space(&error) {
+            return space::no_room(path, None, space::free(path).unwrap_or(0), 0);
+        }
         OstreeError::Sysroot { path: path.to_path_buf(), reason: error.to_string() }
     }
 
     pub(super) fn repo(doing: impl Into<String>, error: impl fmt::Display) -> OstreeError {
         OstreeError::Repo { doing: doing.into(), reason: error.to_string() }
+    }
+
+    /// `path` is relative to /etc.
+    pub(super) fn etc(path: &Path, reason: &str) -> OstreeError {
+        // One that is too long for the kernel is told by its beginning.
+        const MOST_PARTS: usize = 16;
+        let beginning: PathBuf = path.iter().take(MOST_PARTS).collect();
+        OstreeError::Etc { path: Path::new("/etc").join(beginning), reason: reason.to_string() }
     }
 
     pub(super) fn deploy(commit: &str, error: impl fmt::Display) -> OstreeError {
@@ -194,9 +244,24 @@ impl fmt::Display for OstreeError {
             Deploy { commit, reason } => {
                 write!(f, "deployment of {commit}: {reason}; the deployments before are unchanged")
             }
+            Etc { path, reason } => write!(
+                f,
+                "{}: it {reason}; the update cannot merge that. Move it away (or put back what /usr{} has there) and try again",
+                path.display(),
+                path.display()
+            ),
+            RootKind { commit, kind } => write!(
+                f,
+                "deployment of {commit}: the system wants {kind}, and the libostree of this program cannot make that; nothing was \
+                 changed. Use a client that is linked to the image's own libostree (Yocto: RUST_OTA_BUILD = \"dynamic\")"
+            ),
             NotPulled { commit } => {
                 write!(f, "commit {commit} is not completely in the repository; download it first")
             }
+            Damaged { commit } => write!(
+                f,
+                "objects of commit {commit} were damaged on this device and have been removed; download it again, and look at the medium if that comes again"
+            ),
             NotFound { url } => {
                 write!(f, "{url}: the server does not have it; was the repository published completely?")
             }
@@ -218,6 +283,11 @@ impl fmt::Display for OstreeError {
             NoSpace { path, needed, available, reserved } => {
                 write_no_space(f, path, *needed, *available, *reserved)
             }
+            NoInodes { path, needed, available } => write!(
+                f,
+                "{}: not enough room for files (inodes): {needed} are needed, {available} are there; remove some and try again",
+                path.display()
+            ),
             Stopped => write!(
                 f,
                 "stopped as asked; what was fetched is kept and the next download goes on from there"

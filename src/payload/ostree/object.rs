@@ -70,6 +70,19 @@ impl ObjectId {
         }
     }
 
+    /// The object that a name as that of [`fmt::Display`] means.
+    pub(super) fn from_name(name: &str) -> Option<ObjectId> {
+        let (hex, extension) = name.split_once('.')?;
+        let kind = match extension {
+            "commit" => ObjectKind::Commit,
+            "dirtree" => ObjectKind::DirTree,
+            "dirmeta" => ObjectKind::DirMeta,
+            "filez" => ObjectKind::File,
+            _ => return None,
+        };
+        Some(ObjectId::new(kind, from_hex(hex)?))
+    }
+
     fn extension(&self) -> &'static str {
         match self.kind {
             ObjectKind::Commit => "commit",
@@ -95,9 +108,9 @@ impl fmt::Debug for ObjectId {
 /// The longest body that is read for each kind of object, and for one pull.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Commits carry `ostree.sizes`: 36 bytes an object and more.
+    /// Commits carry `ostree.sizes`: 36 bytes an object and more. libostree's own limit.
     pub commit: u64,
-    /// A directory of 100,000 names fits.
+    /// A directory of half a million names with the longest that there can be fits. libostree's own limit.
     pub dirtree: u64,
     /// Owner, mode and extended attributes.
     pub dirmeta: u64,
@@ -110,7 +123,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;
-        Limits { commit: 32 * MIB, dirtree: 16 * MIB, dirmeta: MIB, file: 16 << 30, total: 64 << 30 }
+        Limits { commit: 128 * MIB, dirtree: 128 * MIB, dirmeta: MIB, file: 16 << 30, total: 64 << 30 }
     }
 }
 
@@ -160,6 +173,12 @@ mod tests {
         assert_eq!(id.hex(), SUM);
         assert_eq!(id.path(), format!("objects/00/{}.commit", &SUM[2..]));
         assert_eq!(id.to_string(), format!("{SUM}.commit"));
+        for kind in [ObjectKind::Commit, ObjectKind::DirTree, ObjectKind::DirMeta, ObjectKind::File] {
+            let id = ObjectId::new(kind, id.hash);
+            assert_eq!(ObjectId::from_name(&id.to_string()), Some(id));
+        }
+        assert_eq!(ObjectId::from_name(&format!("{SUM}.file")), None);
+        assert_eq!(ObjectId::from_name(SUM), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ::ostree::glib;
 use glib::{Variant, VariantTy};
 
 use super::error::OstreeError;
-use super::object::{ObjectId, ObjectKind, from_hex};
+use super::object::{ObjectId, ObjectKind};
 
 /// What a commit says about itself.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct FileHeader {
 
 /// Parses the bytes of a commit object.
 pub fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, OstreeError> {
-    let variant = variant(bytes, "(a{sv}aya(say)sstayay)");
+    let variant = metadata(id, bytes);
     ::ostree::validate_structureof_commit(&variant).map_err(|e| malformed(id, e))?;
     let tree = checksum(id, &variant.child_value(6))?;
     let meta = checksum(id, &variant.child_value(7))?;
@@ -58,7 +58,7 @@ pub fn commit(id: ObjectId, bytes: &[u8]) -> Result<Commit, OstreeError> {
 
 /// Parses the bytes of a dirtree object: all that the directory names.
 pub fn dirtree(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError> {
-    let variant = variant(bytes, "(a(say)a(sayay))");
+    let variant = metadata(id, bytes);
     ::ostree::validate_structureof_dirtree(&variant).map_err(|e| malformed(id, e))?;
     let mut named = Vec::new();
     for file in variant.child_value(0).iter() {
@@ -69,6 +69,20 @@ pub fn dirtree(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError>
         named.push(ObjectId::new(ObjectKind::DirMeta, checksum(id, &directory.child_value(2))?));
     }
     Ok(named)
+}
+
+/// The names in a directory, each with its file object or its dirtree.
+pub fn children(id: ObjectId, bytes: &[u8]) -> Result<Vec<(String, ObjectId)>, OstreeError> {
+    let variant = metadata(id, bytes);
+    ::ostree::validate_structureof_dirtree(&variant).map_err(|e| malformed(id, e))?;
+    let mut children = Vec::new();
+    for (index, kind) in [(0, ObjectKind::File), (1, ObjectKind::DirTree)] {
+        for child in variant.child_value(index).iter() {
+            let name = child.child_value(0).get::<String>().unwrap_or_default();
+            children.push((name, ObjectId::new(kind, checksum(id, &child.child_value(1))?)));
+        }
+    }
+    Ok(children)
 }
 
 /// The objects that a metadata object names.
@@ -86,10 +100,19 @@ pub fn named_by(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError
 
 /// A metadata object as the value that libostree writes.
 pub fn metadata(id: ObjectId, bytes: &[u8]) -> Variant {
-    match id.kind {
-        ObjectKind::Commit => variant(bytes, "(a{sv}aya(say)sstayay)"),
-        ObjectKind::DirTree => variant(bytes, "(a(say)a(sayay))"),
-        ObjectKind::DirMeta | ObjectKind::File => variant(bytes, "(uuua(ayay))"),
+    shaped(glib::Bytes::from(bytes), shape(id.kind))
+}
+
+/// The same without a second copy of what may be long.
+pub fn metadata_of(id: ObjectId, bytes: Vec<u8>) -> Variant {
+    shaped(glib::Bytes::from_owned(bytes), shape(id.kind))
+}
+
+fn shape(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Commit => "(a{sv}aya(say)sstayay)",
+        ObjectKind::DirTree => "(a(say)a(sayay))",
+        ObjectKind::DirMeta | ObjectKind::File => "(uuua(ayay))",
     }
 }
 
@@ -134,32 +157,64 @@ pub fn file_header(id: ObjectId, header: &[u8]) -> Result<FileHeader, OstreeErro
     })
 }
 
+/// Read here and not by libostree, which ends without an error of its own at a number that is cut.
 fn sizes(id: ObjectId, commit: &Variant) -> Result<Option<Vec<ObjectSize>>, OstreeError> {
-    let has = commit.child_value(0).iter().any(|entry| entry.child_value(0).str() == Some("ostree.sizes"));
-    if !has {
+    let mut entries = commit.child_value(0).iter();
+    let Some(entry) = entries.find(|entry| entry.child_value(0).str() == Some("ostree.sizes")) else {
         return Ok(None);
-    }
-    let entries = ::ostree::commit_get_object_sizes(commit).map_err(|e| malformed(id, e))?;
-    let sizes = entries.iter().filter_map(|entry| {
-        let kind = match entry.objtype() {
-            ::ostree::ObjectType::File => ObjectKind::File,
-            ::ostree::ObjectType::DirTree => ObjectKind::DirTree,
-            ::ostree::ObjectType::DirMeta => ObjectKind::DirMeta,
+    };
+    let lines = entry.child_value(1).as_variant().filter(|lines| lines.type_().as_str() == "aay");
+    let lines = lines.ok_or_else(|| malformed(id, "its ostree.sizes is no list of byte strings"))?;
+    let mut sizes = Vec::new();
+    for line in lines.iter() {
+        let line = line.fixed_array::<u8>().map_err(|e| malformed(id, e))?.to_vec();
+        match size_line(&line)
+            .ok_or_else(|| malformed(id, "a line of its ostree.sizes is cut or too large"))?
+        {
+            Some(size) => sizes.push(size),
             // libostree before 2020 wrote no kind; such a list cannot tell what is missing.
-            _ => return None,
-        };
-        let id = ObjectId::new(kind, from_hex(&entry.checksum())?);
-        Some(ObjectSize { id, archived: entry.archived(), unpacked: entry.unpacked() })
-    });
-    let sizes: Vec<_> = sizes.collect();
-    Ok((sizes.len() == entries.len()).then_some(sizes))
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(sizes))
+}
+
+/// Hash, bytes in the archive, bytes unpacked, kind. None within: no kind that a tree has.
+fn size_line(line: &[u8]) -> Option<Option<ObjectSize>> {
+    let (hash, rest) = line.split_first_chunk::<32>()?;
+    let (archived, rest) = number(rest)?;
+    let (unpacked, rest) = number(rest)?;
+    let kind = match rest.first() {
+        Some(1) => ObjectKind::File,
+        Some(2) => ObjectKind::DirTree,
+        Some(3) => ObjectKind::DirMeta,
+        _ => return Some(None),
+    };
+    Some(Some(ObjectSize { id: ObjectId::new(kind, *hash), archived, unpacked }))
+}
+
+/// Seven bits a byte, the lowest first; the eighth says that more come.
+fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for (index, byte) in bytes.iter().enumerate().take(10) {
+        let bits = u64::from(byte & 0x7f);
+        value |= bits.checked_shl(7 * index as u32).filter(|moved| moved >> (7 * index) == bits)?;
+        if byte & 0x80 == 0 {
+            return Some((value, &bytes[index + 1..]));
+        }
+    }
+    None
 }
 
 fn variant(bytes: &[u8], shape: &str) -> Variant {
+    // Copied: the binding's from_data would keep a pointer into the caller's bytes.
+    shaped(glib::Bytes::from(bytes), shape)
+}
+
+fn shaped(bytes: glib::Bytes, shape: &str) -> Variant {
     // The shapes are constants of this file; an unusable one would be a mistake here, seen by every test.
     let shape = VariantTy::new(shape).unwrap_or(VariantTy::UNIT);
-    // Copied: the binding's from_data would keep a pointer into the caller's bytes.
-    Variant::from_bytes_with_type(&glib::Bytes::from(bytes), shape)
+    Variant::from_bytes_with_type(&bytes, shape)
 }
 
 fn checksum(id: ObjectId, variant: &Variant) -> Result<[u8; 32], OstreeError> {
@@ -169,4 +224,25 @@ fn checksum(id: ObjectId, variant: &Variant) -> Result<[u8; 32], OstreeError> {
 
 fn malformed(object: ObjectId, reason: impl std::fmt::Display) -> OstreeError {
     OstreeError::Malformed { object, reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_sizes_and_those_that_are_cut() {
+        let line = |rest: &[u8]| {
+            size_line(&[&[7; 32], rest].concat()).map(|size| size.map(|s| (s.archived, s.unpacked)))
+        };
+        assert_eq!(line(&[5, 0x80, 1, 1]), Some(Some((5, 128))));
+        assert_eq!(line(&[5, 6]), Some(None), "no kind");
+        assert_eq!(line(&[5, 6, 4]), Some(None), "a commit is in no tree");
+        let most = [&[0xff; 9][..], &[1]].concat();
+        assert_eq!(line(&[&most[..], &[0, 3]].concat()), Some(Some((u64::MAX, 0))));
+        for cut in [&[][..], &[5], &[5, 0x80], &[0x80; 12], &[&[0xff; 9][..], &[2, 0, 1]].concat()] {
+            assert_eq!(line(cut), None, "{cut:?}");
+        }
+        assert!(size_line(&[7; 31]).is_none());
+    }
 }

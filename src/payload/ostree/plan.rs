@@ -1,13 +1,13 @@
 //! What a pull would bring, before its first object.
 
 use std::collections::HashSet;
-
-use ::ostree::gio;
+use std::path::Path;
 
 use super::error::OstreeError;
+use super::loose::{self, Loose};
 use super::object::{ObjectId, ObjectKind};
 use super::parse::{self, ObjectSize};
-use super::pull::{LARGE, LARGE_AT_ONCE, PullOptions, fetch_commit};
+use super::pull::{Alone, LARGE, LARGE_AT_ONCE, PullOptions};
 use super::source::ObjectSource;
 use super::space::Space;
 use super::sysroot::Sysroot;
@@ -49,20 +49,25 @@ pub fn plan(
         return Ok(Plan { commit: commit.to_string(), complete: true, sizes });
     }
     let repo = sysroot.repo();
-    let space = Space::new(&repo, &sysroot.repo_path()?, options.reserved_percent)?;
-    let present = read_commit(&repo, id)?;
+    let repo_path = sysroot.repo_path()?;
+    let space = Space::new(&repo, &repo_path, options.reserved_percent)?;
+    let present = read_commit(&repo_path, id)?;
     let bytes = match &present {
         Some(bytes) => bytes.clone(),
-        None => fetch_commit(source, id, options)?,
+        None => {
+            // A long one passes through a file.
+            sysroot.make_writable()?;
+            Alone { source, options, space: &space, repo_path: &repo_path }.fetch(id)?
+        }
     };
     let sizes = match parse::commit(id, &bytes)?.sizes {
         Some(listed) => {
-            let missing = missing(&repo, listed)?;
+            let missing = missing(&repo_path, listed);
             let mut sizes = figures(&missing, &space, options)?;
             if present.is_none() {
                 sizes.objects += 1;
-                sizes.download += bytes.len() as u64;
-                sizes.unpacked += bytes.len() as u64;
+                sizes.download = sizes.download.saturating_add(bytes.len() as u64);
+                sizes.unpacked = sizes.unpacked.saturating_add(bytes.len() as u64);
             }
             Some(sizes)
         }
@@ -72,17 +77,8 @@ pub fn plan(
 }
 
 /// The listed objects that the repository does not have.
-pub(super) fn missing(
-    repo: &::ostree::Repo,
-    listed: Vec<ObjectSize>,
-) -> Result<Vec<ObjectSize>, OstreeError> {
-    let mut missing = Vec::new();
-    for size in listed {
-        if !has(repo, size.id)? {
-            missing.push(size);
-        }
-    }
-    Ok(missing)
+pub(super) fn missing(repo_path: &Path, listed: Vec<ObjectSize>) -> Vec<ObjectSize> {
+    listed.into_iter().filter(|size| !loose::is_there(repo_path, size.id)).collect()
 }
 
 pub(super) fn figures(
@@ -92,23 +88,23 @@ pub(super) fn figures(
 ) -> Result<Sizes, OstreeError> {
     Ok(Sizes {
         objects: missing.len() as u64,
-        download: missing.iter().map(|o| o.archived).sum(),
-        unpacked: missing.iter().map(|o| o.unpacked).sum(),
+        download: total(missing.iter().map(|o| o.archived)),
+        unpacked: total(missing.iter().map(|o| o.unpacked)),
         needed: space.needed_for(missing, options.jobs, LARGE, LARGE_AT_ONCE)?,
     })
 }
 
-/// The bytes of a commit object in the repository.
-pub(super) fn read_commit(repo: &::ostree::Repo, id: ObjectId) -> Result<Option<Vec<u8>>, OstreeError> {
-    let variant = repo
-        .load_variant_if_exists(id.ostree_type(), &id.hex())
-        .map_err(|e| OstreeError::repo(format!("reading {id}"), e))?;
-    Ok(variant.map(|v| v.data().to_vec()))
+/// A sum of numbers that others wrote.
+pub(super) fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
-pub(super) fn has(repo: &::ostree::Repo, id: ObjectId) -> Result<bool, OstreeError> {
-    repo.has_object(id.ostree_type(), &id.hex(), gio::Cancellable::NONE)
-        .map_err(|e| OstreeError::repo(format!("looking for {id}"), e))
+/// The bytes of a commit object in the repository, unless they are damaged.
+pub(super) fn read_commit(repo_path: &Path, id: ObjectId) -> Result<Option<Vec<u8>>, OstreeError> {
+    match loose::read(repo_path, id)? {
+        Loose::Sound(bytes) => Ok(Some(bytes)),
+        Loose::Absent | Loose::Damaged => Ok(None),
+    }
 }
 
 /// Goes from object to object and tells which are to be fetched. What is here already is read from here.
@@ -118,26 +114,34 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// All that was visited.
+    /// All that was visited, and is here or wanted.
     pub fn seen(&self) -> impl Iterator<Item = &ObjectId> {
         self.seen.iter()
     }
 
     /// Visits objects, and all below those that are here. Returns the ones that are not here, each only once.
-    pub fn visit(&mut self, repo: &::ostree::Repo, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, OstreeError> {
+    /// Metadata is here only with the right hash; what has another one is removed, or libostree would not write it.
+    pub fn visit(&mut self, repo_path: &Path, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, OstreeError> {
         let mut wanted = Vec::new();
         let mut open = ids;
         while let Some(id) = open.pop() {
             if !self.seen.insert(id) {
                 continue;
             }
-            if !has(repo, id)? {
-                wanted.push(id);
-            } else if matches!(id.kind, ObjectKind::DirTree | ObjectKind::Commit) {
-                let variant = repo
-                    .load_variant(id.ostree_type(), &id.hex())
-                    .map_err(|e| OstreeError::repo(format!("reading {id}"), e))?;
-                open.extend(parse::named_by(id, variant.data())?);
+            if id.kind == ObjectKind::File {
+                if !loose::is_there(repo_path, id) {
+                    loose::clear(repo_path, id)?;
+                    wanted.push(id);
+                }
+                continue;
+            }
+            match loose::read(repo_path, id)? {
+                Loose::Sound(bytes) => open.extend(parse::named_by(id, &bytes)?),
+                Loose::Absent => wanted.push(id),
+                Loose::Damaged => {
+                    loose::remove(repo_path, id)?;
+                    wanted.push(id);
+                }
             }
         }
         Ok(wanted)

@@ -81,13 +81,19 @@ impl HttpSource {
 impl ObjectSource for HttpSource {
     fn open(&self, path: &str, from: u64) -> Result<Opened, SourceError> {
         let url = self.name(path);
-        let stream = self.http.open(&url, from).map_err(|error| match error {
-            HttpError::Failed { reason, .. } | HttpError::Cut { reason, .. } => {
-                SourceError::Transient { url: url.clone(), reason }
-            }
+        let stream = self.http.open_content(&url, from).map_err(|error| match error {
+            HttpError::Failed { reason, .. }
+            | HttpError::Cut { reason, .. }
+            | HttpError::Proxy { reason, .. } => SourceError::Transient { url: url.clone(), reason },
             other => SourceError::Refused { url: url.clone(), reason: other.to_string() },
         })?;
         let from = match stream.status {
+            200 if stream.page => {
+                return Err(SourceError::Refused {
+                    reason: HttpError::Page { url: url.clone() }.to_string(),
+                    url,
+                });
+            }
             200 => 0,
             206 => from,
             404 | 410 => return Err(SourceError::NotFound { url }),

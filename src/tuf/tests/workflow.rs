@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::assert_reason;
 use crate::tuf::testing::{BEFORE, Key, NOW, Repo};
-use crate::tuf::{Change, Profile, Reason, Time};
+use crate::tuf::{Change, Profile, Reason, RootChange, Time, TrustedMetadata};
 
 const PROFILES: [Profile; 2] = [Profile::Tuf, Profile::Ats];
 
@@ -42,7 +42,7 @@ fn root_needs_old_and_new_keys() {
         assert_reason!(trusted.update_root(repo.file_by("root", &new)), Reason::Unsigned { valid: 0, .. });
         assert_reason!(trusted.update_root(repo.file_by("root", &old)), Reason::Unsigned { valid: 0, .. });
         let both = [old, new].concat();
-        assert!(!trusted.update_root(repo.file_by("root", &both)).unwrap().restart);
+        assert_eq!(trusted.update_root(repo.file_by("root", &both)).unwrap(), RootChange::default());
         assert_eq!(trusted.next_root_version(), 3);
     }
 }
@@ -288,26 +288,95 @@ fn expiry_is_checked_again_at_use() {
 }
 
 #[test]
-fn rotated_timestamp_or_snapshot_keys_start_versions_again() {
+fn a_replaced_key_starts_the_versions_of_its_role_again_and_no_others() {
     for profile in PROFILES {
         for name in ["timestamp", "snapshot"] {
             let mut repo = Repo::new(profile);
-            for role in ["timestamp", "snapshot", "targets"] {
-                repo.role(role)["version"] = json!(9_223_372_036_854_775_807u64);
+            // What a thief of the key signed last.
+            repo.role(name)["version"] = json!(9_223_372_036_854_775_807u64);
+            if name == "snapshot" {
+                repo.role("targets")["version"] = json!(9_223_372_036_854_775_807u64);
             }
             repo.publish();
             let mut trusted = repo.trust();
             repo.signers.insert(name.into(), vec![Key::new(9, profile)]);
             repo.write_root();
             repo.bump("root");
-            assert!(trusted.update_root(repo.file("root")).unwrap().restart, "{name}");
-            for role in ["timestamp", "snapshot", "targets"] {
+            let void = trusted.update_root(repo.file("root")).unwrap();
+            assert_eq!((void.timestamp, void.snapshot), (name == "timestamp", name == "snapshot"));
+            for role in ["snapshot", "targets"] {
                 repo.role(role)["version"] = json!(1);
             }
+            repo.role("timestamp")["version"] = json!(if name == "timestamp" { 1 } else { 2 });
             repo.publish();
             repo.refresh(&mut trusted).unwrap();
             assert_eq!(trusted.top_targets().unwrap().role.header.version, 1);
+            assert_eq!(trusted.snapshot().unwrap().role.header.version, 1);
         }
+    }
+}
+
+#[test]
+fn an_added_key_or_a_lower_threshold_lowers_no_version() {
+    for profile in PROFILES {
+        for name in ["timestamp", "snapshot", "targets"] {
+            let mut old = Repo::new(profile);
+            old.update(&["targets"]);
+            let mut repo = old.clone();
+            repo.update(&["targets"]);
+            let mut trusted = repo.trust();
+            repo.signers.get_mut(name).unwrap().push(Key::new(9, profile));
+            repo.write_root();
+            repo.bump("root");
+            assert_eq!(trusted.update_root(repo.file("root")).unwrap(), RootChange::default(), "{name}");
+            // Whoever has the server and no key sends what the key that stayed signed before.
+            let replay = trusted.update_timestamp(old.file("timestamp"), NOW);
+            assert_reason!(replay, Reason::TimestampRollback { trusted: 3, got: 2 });
+            assert_eq!(trusted.top_targets().unwrap().role.header.version, 3);
+        }
+    }
+}
+
+#[test]
+fn a_replaced_snapshot_key_lowers_no_timestamp() {
+    for profile in PROFILES {
+        let old = Repo::new(profile);
+        let mut repo = old.clone();
+        repo.update(&["targets"]);
+        let mut trusted = repo.trust();
+        repo.signers.insert("snapshot".into(), vec![Key::new(9, profile)]);
+        repo.write_root();
+        repo.bump("root");
+        assert!(trusted.update_root(repo.file("root")).unwrap().snapshot);
+        let replay = trusted.update_timestamp(old.file("timestamp"), NOW);
+        assert_reason!(replay, Reason::TimestampRollback { trusted: 2, got: 1 });
+    }
+}
+
+#[test]
+fn a_stored_snapshot_is_void_by_its_keys_and_not_by_damage() {
+    let (mut repo, before) = warm(Profile::Tuf);
+    repo.update(&["targets"]);
+    let (timestamp, snapshot) = (repo.file("timestamp"), repo.file("snapshot"));
+    repo.signers.insert("snapshot".into(), vec![Key::new(9, Profile::Tuf)]);
+    repo.write_root();
+    repo.bump("root");
+    let root = repo.file("root");
+    repo.role("snapshot")["version"] = json!(1);
+    repo.role("timestamp")["version"] = json!(3);
+    repo.publish();
+    let restored = |stored: Vec<u8>| {
+        let mut trusted =
+            TrustedMetadata::new(before.root().bytes.clone(), Profile::Tuf, Default::default()).unwrap();
+        trusted.update_root(root.clone()).unwrap();
+        trusted.restore_timestamp(timestamp.clone()).unwrap();
+        assert!(trusted.restore_snapshot(stored).is_err());
+        trusted
+    };
+    restored(snapshot.clone()).update_timestamp(repo.file("timestamp"), NOW).unwrap();
+    for damage in [b"".to_vec(), snapshot[..snapshot.len() / 2].to_vec(), vec![0; snapshot.len()]] {
+        let taken = restored(damage).update_timestamp(repo.file("timestamp"), NOW);
+        assert_reason!(taken, Reason::SnapshotRollback { trusted: 2, got: 1 });
     }
 }
 
@@ -318,7 +387,7 @@ fn a_new_root_with_the_same_keys_lowers_nothing() {
         repo.update(&["targets"]);
         repo.refresh(&mut trusted).unwrap();
         repo.bump("root");
-        assert!(!trusted.update_root(repo.file("root")).unwrap().restart);
+        assert_eq!(trusted.update_root(repo.file("root")).unwrap(), RootChange::default());
         repo.role("timestamp")["version"] = json!(1);
         assert_reason!(
             trusted.update_timestamp(repo.file("timestamp"), NOW),
@@ -328,25 +397,25 @@ fn a_new_root_with_the_same_keys_lowers_nothing() {
 }
 
 #[test]
-fn a_changed_threshold_is_a_rotation() {
+fn a_threshold_that_the_stored_file_does_not_meet_voids_it() {
     let (mut repo, mut trusted) = warm(Profile::Tuf);
-    let timestamp = repo.signers.get_mut("timestamp").unwrap();
-    timestamp.push(Key::new(9, Profile::Tuf));
+    repo.signers.get_mut("timestamp").unwrap().push(Key::new(9, Profile::Tuf));
     repo.write_root();
     repo.bump("root");
-    assert!(trusted.update_root(repo.file("root")).unwrap().restart);
+    assert!(!trusted.update_root(repo.file("root")).unwrap().timestamp);
     repo.role("root")["roles"]["timestamp"]["threshold"] = json!(2);
     repo.bump("root");
-    assert!(trusted.update_root(repo.file("root")).unwrap().restart);
+    assert!(trusted.update_root(repo.file("root")).unwrap().timestamp);
 }
 
 #[test]
-fn targets_of_rotated_keys_are_dropped() {
+fn targets_of_replaced_keys_are_dropped() {
     let (mut repo, mut trusted) = warm(Profile::Tuf);
     repo.signers.insert("targets".into(), vec![Key::new(9, Profile::Tuf)]);
     repo.write_root();
     repo.bump("root");
-    assert!(!trusted.update_root(repo.file("root")).unwrap().restart);
+    let void = trusted.update_root(repo.file("root")).unwrap();
+    assert_eq!(void, RootChange { targets: true, ..RootChange::default() });
     assert!(trusted.top_targets().is_none());
     assert_reason!(trusted.check(NOW), Reason::OutOfOrder { .. });
 }

@@ -50,7 +50,7 @@ impl TrustedMetadata {
             }
             // 5.4.3.2.
             let (old, got) = (trusted.role.snapshot.version, new.snapshot.version);
-            if got < old {
+            if got < old && !self.snapshot_void {
                 return Err(Reason::SnapshotRollback { trusted: old, got });
             }
         }

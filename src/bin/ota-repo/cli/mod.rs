@@ -12,7 +12,9 @@ pub use apps::{Apps, AppsCommand, AppsFetch, AppsPublish};
 pub use director::{Director, DirectorCommand};
 pub use keys::{Keys, KeysAdd, KeysCommand, KeysList, KeysRemove, Rotate};
 pub use publishing::Tags as TagsArgs;
-pub use publishing::{Init, Refresh, Show, Target, TargetAdd, TargetCommand, TargetList, TargetRemove};
+pub use publishing::{
+    Delta, Init, Refresh, Show, Target, TargetAdd, TargetCommand, TargetList, TargetRemove,
+};
 pub use serving::{DeviceConfig, Serve, Tls};
 
 /// Makes keys, signs a repository of OSTree Targets, publishes it as plain files, and serves them for development.
@@ -41,6 +43,7 @@ pub struct Cli {
 pub enum Command {
     Init(Init),
     Target(Target),
+    Delta(Delta),
     Apps(Apps),
     Refresh(Refresh),
     Tags(TagsArgs),

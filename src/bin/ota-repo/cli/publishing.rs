@@ -160,6 +160,38 @@ pub struct TargetList {
     pub json: bool,
 }
 
+/// Make a static delta between two published Targets, and sign the hashes of its files.
+///
+/// A device that runs FROM downloads the delta in place of the changed files of TO, if it is smaller.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "delta",
+    example = "{command_name} ota --from my-board-1 --to my-board-2",
+    note = "Deltas that `ostree static-delta generate` made are signed by `target add`, also of a Target that was added before."
+)]
+pub struct Delta {
+    /// folder of the repository
+    #[argh(positional, arg_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// full name of the Target that devices run
+    #[argh(option, arg_name = "TARGET")]
+    pub from: String,
+
+    /// full name of the Target that they are to run
+    #[argh(option, arg_name = "TARGET")]
+    pub to: String,
+
+    /// folder with the keys (default: DIR.keys); repeatable, the first one has the settings
+    #[argh(option, arg_name = "FOLDER")]
+    pub keys: Vec<PathBuf>,
+
+    /// print the result as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
 /// Sign again what would expire, so that devices go on trusting the repository. For cron: once a day is enough.
 ///
 /// Signs the timestamp, and each role that would expire before the new timestamp does. It says when a role is due whose

@@ -28,6 +28,7 @@ pub fn run(command: Command) -> Result<(), Error> {
             TargetCommand::Remove(args) => publishing::target_remove(&args),
             TargetCommand::List(args) => publishing::target_list(&args),
         },
+        Command::Delta(args) => publishing::delta(&args),
         Command::Apps(args) => match args.command {
             AppsCommand::Publish(args) => apps::publish(args),
             AppsCommand::Fetch(args) => apps::fetch(args),

@@ -7,7 +7,8 @@ use rust_ota::tuf::Profile;
 use serde_json::{Value, json};
 
 use super::{DAY, lifetime, pairs, print_json, threshold};
-use crate::cli::{Init, Refresh, Show, TagsArgs, TargetAdd, TargetList, TargetRemove};
+use crate::cli::{Delta, Init, Refresh, Show, TagsArgs, TargetAdd, TargetList, TargetRemove};
+use crate::deltas;
 use crate::error::Error;
 use crate::init;
 use crate::keys::{Key, MAKE_RSA};
@@ -41,6 +42,12 @@ pub fn init(args: Init) -> Result<(), Error> {
         keys: args.keys,
     };
     let private = init::init(&plan)?;
+    if plan.threshold.get(&Role::Root).is_none_or(|keys| *keys < 2) {
+        eprintln!(
+            "advice: one stolen root key is enough to take over every device; for a product, begin again with --threshold root=2 and \
+             keep the keys apart and offline (docs/security/key-ceremony.md)"
+        );
+    }
     let root = metadata_folder(&plan.dir).join("1.root.json");
     if args.json {
         print_json(&json!({"dir": plan.dir, "keys": private, "root": root}));
@@ -111,6 +118,16 @@ fn content(
             "give exactly one of them, --ref or --commit with the first only",
         )),
     }
+}
+
+pub fn delta(args: &Delta) -> Result<(), Error> {
+    let made = deltas::make(&args.dir, &args.keys, &args.from, &args.to)?;
+    if args.json {
+        print_json(&made);
+    } else {
+        println!("signed the static delta from {} to {}: {} bytes", args.from, args.to, made["size"]);
+    }
+    Ok(())
 }
 
 pub fn target_remove(args: &TargetRemove) -> Result<(), Error> {

@@ -1,14 +1,18 @@
 //! One fetching thread: takes a job, reads the body into memory or a part file, hands it to the writers.
+//!
+//! Nothing above `IN_MEMORY` is held in memory before its hash is right, whatever a server sends and does not say. What is
+//! right was signed; of that one large metadata object is in memory at a time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::jobs::{Job, Permit};
+use super::queue::lock;
 use super::retry::Retry;
 use super::shared::{Event, Shared};
 use super::{IN_MEMORY, LARGE};
@@ -17,6 +21,9 @@ use crate::payload::ostree::object::ObjectId;
 use crate::payload::ostree::parse;
 use crate::payload::ostree::source::{Opened, SourceError};
 use crate::payload::pace::{Pace, SLOWEST};
+
+/// Bytes of a part between two looks at the free space.
+pub const LOOK_EVERY: u64 = 1 << 20;
 
 /// A fetched object, not yet verified by libostree.
 #[derive(Debug)]
@@ -53,7 +60,9 @@ pub fn run(shared: &Shared<'_>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Some((job, permit)) = shared.jobs.pop() {
         let begun = Instant::now();
-        match Fetch::new(shared, &mut buffer, &job, permit).run() {
+        let pause = Duration::from_millis(300) * job.wrong;
+        let fetched = shared.sleep(pause).and_then(|()| Fetch::new(shared, &mut buffer, &job, permit).run());
+        match fetched {
             Ok(body) => {
                 shared.fetch_time.add(begun.elapsed());
                 if !hand_over(shared, job, body) {
@@ -61,8 +70,9 @@ pub fn run(shared: &Shared<'_>) {
                 }
             }
             Err(error) => {
-                shared.send(Event::Failed(error));
-                return;
+                if !shared.ask_again(job, error) {
+                    return;
+                }
             }
         }
     }
@@ -70,34 +80,63 @@ pub fn run(shared: &Shared<'_>) {
 
 /// Metadata is checked here already: what it names is asked for next, and only a true list is worth that.
 fn hand_over(shared: &Shared<'_>, job: Job, body: Body) -> bool {
-    if let Body::Memory(bytes) = &body
-        && job.id.is_metadata()
-    {
-        match verified_names(job.id, bytes) {
+    if job.id.is_metadata() {
+        match names(shared, job.id, &body) {
             Ok(names) => shared.send(Event::Named(names)),
             Err(error) => {
-                shared.send(Event::Failed(error));
-                return false;
+                if let Body::Part { path, .. } = &body {
+                    let _ = fs::remove_file(path);
+                }
+                return shared.ask_again(job, error);
             }
         }
     }
     shared.fetched.push(Fetched { job, body }).is_ok()
 }
 
+fn names(shared: &Shared<'_>, id: ObjectId, body: &Body) -> Result<Vec<ObjectId>, OstreeError> {
+    let Body::Part { path, .. } = body else {
+        let Body::Memory(bytes) = body else { return Ok(Vec::new()) };
+        return verified_names(id, bytes);
+    };
+    expect(id, hash_of(path).map_err(|e| reading(path, e))?)?;
+    let _one_at_a_time = lock(&shared.heavy);
+    parse::named_by(id, &fs::read(path).map_err(|e| reading(path, e))?)
+}
+
 /// The objects that a metadata object names, once its hash is right.
 pub fn verified_names(id: ObjectId, bytes: &[u8]) -> Result<Vec<ObjectId>, OstreeError> {
-    let hash: [u8; 32] = Sha256::digest(bytes).into();
-    if hash != id.hash {
-        let actual = ObjectId::new(id.kind, hash).hex();
-        return Err(OstreeError::Checksum { object: id, reason: format!("its content has {actual}") });
-    }
+    expect(id, Sha256::digest(bytes).into())?;
     parse::named_by(id, bytes)
+}
+
+/// Refuses bytes with another hash.
+pub fn expect(id: ObjectId, hash: [u8; 32]) -> Result<(), OstreeError> {
+    if hash == id.hash {
+        return Ok(());
+    }
+    let actual = ObjectId::new(id.kind, hash).hex();
+    Err(OstreeError::Checksum { object: id, reason: format!("its content has {actual}") })
+}
+
+/// The hash of a file, of which only a piece is in memory.
+pub fn hash_of(path: &Path) -> io::Result<[u8; 32]> {
+    let (mut file, mut hasher, mut piece) = (File::open(path)?, Sha256::new(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finalize().into()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+pub fn reading(path: &Path, error: io::Error) -> OstreeError {
+    OstreeError::repo(format!("reading {}", path.display()), error)
 }
 
 struct Fetch<'a, 'b> {
     shared: &'a Shared<'b>,
     buffer: &'a mut [u8],
-    id: ObjectId,
     path: String,
     limit: u64,
     /// Bytes of this object that progress already counts. A repeated byte is not counted twice.
@@ -111,6 +150,8 @@ struct Part {
     path: PathBuf,
     length: u64,
     resumed: bool,
+    /// The server told how long the object is, so that it is worth to go on with it in another pull.
+    bounded: bool,
 }
 
 /// Why an attempt ended without the object.
@@ -122,20 +163,27 @@ enum Ended {
 impl<'a, 'b> Fetch<'a, 'b> {
     fn new(shared: &'a Shared<'b>, buffer: &'a mut [u8], job: &Job, permit: Option<Permit>) -> Self {
         let path = shared.part_path(job.id);
-        let length = if job.afresh || job.id.is_metadata() { 0 } else { shared.part_length(job.id) };
+        let length = if job.afresh { 0 } else { shared.part_length(job.id) };
         Fetch {
             shared,
             buffer,
-            id: job.id,
             path: job.id.path(),
-            limit: shared.options.limits.of(&job.id),
+            limit: shared.limit_of(job.id),
             counted: 0,
-            part: Part { path, length, resumed: length > 0 },
+            part: Part { path, length, resumed: length > 0, bounded: length > 0 },
             permit,
         }
     }
 
     fn run(mut self) -> Result<Body, OstreeError> {
+        let body = self.fetch();
+        if body.is_err() && !self.part.bounded {
+            let _ = fs::remove_file(&self.part.path);
+        }
+        body
+    }
+
+    fn fetch(&mut self) -> Result<Body, OstreeError> {
         let mut retry = Retry::new(self.shared.options.retries);
         loop {
             let before = self.counted;
@@ -176,7 +224,7 @@ impl<'a, 'b> Fetch<'a, 'b> {
     }
 
     fn read_into_memory(&mut self, mut opened: Opened) -> Result<Body, Ended> {
-        let mut bytes = Vec::with_capacity(opened.length.unwrap_or(0) as usize);
+        let mut bytes = Vec::with_capacity(opened.length.unwrap_or(0).min(IN_MEMORY) as usize);
         let mut pace = Pace::new(self.shared.options.stall);
         loop {
             let read = self.read(&mut opened, &mut pace)?;
@@ -185,7 +233,7 @@ impl<'a, 'b> Fetch<'a, 'b> {
             }
             bytes.extend_from_slice(&self.buffer[..read]);
             self.count(bytes.len() as u64)?;
-            if bytes.len() as u64 > IN_MEMORY && !self.id.is_metadata() {
+            if bytes.len() as u64 > IN_MEMORY {
                 // Its length was not told. What is read so far becomes the beginning of a part.
                 let whole = opened.length;
                 return self.read_into_part(
@@ -204,16 +252,23 @@ impl<'a, 'b> Fetch<'a, 'b> {
         if whole.is_none_or(|whole| whole > LARGE) && self.permit.is_none() {
             self.permit = Some(self.shared.jobs.permit().ok_or(Ended::Failed(OstreeError::Stopped))?);
         }
+        self.part.bounded = whole.is_some();
         let mut file = self.open_part(opened.from)?;
         if let Some(whole) = whole {
             let needed = whole.saturating_sub(self.part.length);
-            self.shared.space.require(needed).map_err(Ended::Failed)?;
+            self.shared.space.require(needed).map_err(|e| Ended::Failed(self.given_up(e)))?;
         }
         let mut pace = Pace::new(self.shared.options.stall);
+        let mut unchecked = LOOK_EVERY;
         loop {
             let read = self.read(&mut opened, &mut pace)?;
             if read == 0 {
                 break;
+            }
+            unchecked += read as u64;
+            if unchecked >= LOOK_EVERY {
+                unchecked = 0;
+                self.shared.space.require(LOOK_EVERY).map_err(|e| Ended::Failed(self.given_up(e)))?;
             }
             file.write_all(&self.buffer[..read]).map_err(|e| Ended::Failed(self.part_error(e)))?;
             self.part.length += read as u64;
@@ -284,14 +339,21 @@ impl<'a, 'b> Fetch<'a, 'b> {
     }
 
     fn too_large(&self) -> OstreeError {
-        let _ = fs::remove_file(&self.part.path);
-        OstreeError::TooLarge { url: self.url(), limit: self.limit }
+        self.given_up(OstreeError::TooLarge { url: self.url(), limit: self.limit })
     }
 
     fn part_error(&self, error: io::Error) -> OstreeError {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.shared.space.exhausted(None),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                self.given_up(self.shared.space.exhausted(None))
+            }
             _ => OstreeError::repo(format!("writing {}", self.part.path.display()), error),
         }
+    }
+
+    /// What is not to be gone on with must not keep the next run from its room.
+    fn given_up(&self, error: OstreeError) -> OstreeError {
+        let _ = fs::remove_file(&self.part.path);
+        error
     }
 }

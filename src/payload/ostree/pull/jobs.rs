@@ -15,6 +15,14 @@ pub struct Job {
     pub size: Option<u64>,
     /// A part of it, from this pull or one before, did not lead to the right object: begin anew.
     pub afresh: bool,
+    /// How often it came and was not what its hash says.
+    pub wrong: u32,
+}
+
+impl Job {
+    pub fn new(id: ObjectId, size: Option<u64>) -> Job {
+        Job { id, size, afresh: false, wrong: 0 }
+    }
 }
 
 /// Metadata goes first, since it names what else is to be fetched. Large objects lie on the disk twice for a

@@ -1,28 +1,28 @@
 //! The thread that leads a pull.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::Read;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
-use super::delta;
+use super::alone::Alone;
+use super::delta::{self, Missing, Taken};
 use super::fetcher::{self, Body, Fetched};
 use super::jobs::{Job, Jobs};
 use super::queue::Queue;
-use super::retry::Retry;
-use super::shared::{Event, Parts, Shared, Spent};
-use super::transaction::recover;
+use super::shared::{Event, Parts, Shared, Spent, limit_of, remove_parts};
+use super::transaction::{Transaction, recover};
+use super::writer::{explain, put_metadata};
 use super::{LARGE_AT_ONCE, Progress, PullOptions, PullReport, QUEUED, writer};
+use crate::payload::ostree::ahead::require_boot;
 use crate::payload::ostree::error::OstreeError;
-use crate::payload::ostree::object::ObjectId;
+use crate::payload::ostree::loose;
+use crate::payload::ostree::object::{ObjectId, ObjectKind};
 use crate::payload::ostree::parse::{self, ObjectSize};
-use crate::payload::ostree::plan::{Walk, figures, has, missing, read_commit};
-use crate::payload::ostree::source::{ObjectSource, SourceError};
+use crate::payload::ostree::plan::{Walk, figures, missing, read_commit, total};
+use crate::payload::ostree::source::ObjectSource;
 use crate::payload::ostree::space::Space;
 use crate::payload::ostree::sysroot::Sysroot;
 
@@ -35,90 +35,86 @@ pub fn pull(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PullReport, OstreeError> {
     let id = ObjectId::commit(commit)?;
+    match pull_once(sysroot, source, commit, options, progress) {
+        // What the repository holds is no help where /boot is too small, and would be fetched again at the next try.
+        Err(error) if error.is_full(&sysroot.repo_path()?) && sysroot.make_room(id)? => {
+            pull_once(sysroot, source, commit, options, progress)
+        }
+        done => done,
+    }
+}
+
+fn pull_once(
+    sysroot: &Sysroot,
+    source: &dyn ObjectSource,
+    commit: &str,
+    options: &PullOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PullReport, OstreeError> {
+    let id = ObjectId::commit(commit)?;
     sysroot.make_writable()?;
     let repo = sysroot.repo();
     let repo_path = sysroot.repo_path()?;
+    let space = Space::new(&repo, &repo_path, options.reserved_percent)?;
+    let alone = Alone { source, options, space: &space, repo_path: &repo_path };
+    let begun = sysroot.is_partial(commit)?;
+    if space.require(1).is_err() {
+        // What can be fetched again goes before anything is written.
+        remove_parts(&repo_path);
+    }
     recover(&repo, &repo_path)?;
-    if sysroot.repo_has(commit)? && Walk::default().visit(&repo, vec![id])?.is_empty() {
+    delta::clean(&repo_path);
+    restore(sysroot, &repo, &alone)?;
+    if sysroot.repo_has(commit)? && Walk::default().visit(&repo_path, vec![id])?.is_empty() {
+        remove_parts(&repo_path);
         sysroot.keep(commit)?;
         return Ok(PullReport::default());
     }
-    let space = Space::new(&repo, &repo_path, options.reserved_percent)?;
-    let mut start = Start::new(&repo, source, id, &repo_path, &space, options)?;
-    mark_partial(&repo, &repo_path, commit)?;
-    let delta_bytes = if options.deltas {
-        let objects = start.missing.as_ref().map(|m| m.values().map(|object| object.archived).sum());
-        delta::take(sysroot, &repo_path, source, commit, objects, &space, options)?
+    let mut start = Start::new(sysroot, &alone, id, begun)?;
+    sysroot.mark_partial(commit, true)?;
+    let taken = if options.deltas {
+        let place = delta::Place { sysroot, repo_path: &repo_path, source, space: &space, options };
+        place.take_delta(commit, start.sizes())?
     } else {
-        0
+        Taken::default()
     };
-    if delta_bytes > 0 {
-        start = Start::new(&repo, source, id, &repo_path, &space, options)?;
+    if taken.bytes > 0 {
+        start = Start::new(sysroot, &alone, id, true)?;
     }
-    if has(&repo, id)? {
+    if loose::is_there(&repo_path, id) {
         sysroot.keep(commit)?;
     }
-    let report = start.run(&repo, &repo_path, source, &space, options, progress)?;
-    repo.mark_commit_partial(commit, false)
-        .map_err(|e| OstreeError::repo(format!("marking {commit} as complete"), e))?;
-    Ok(PullReport { delta_bytes, ..report })
+    let report = start.run(&alone, progress)?;
+    sysroot.mark_partial(commit, false)?;
+    Ok(PullReport { delta_bytes: taken.bytes, delta_trouble: taken.trouble, ..report })
 }
 
-/// Reads a commit object into memory and checks its hash.
-pub fn fetch_commit(
-    source: &dyn ObjectSource,
-    id: ObjectId,
-    options: &PullOptions,
-) -> Result<Vec<u8>, OstreeError> {
-    let mut retry = Retry::new(options.retries);
-    loop {
-        let failed = match read_whole(source, id, options.limits.commit)? {
-            Ok(bytes) => {
-                fetcher::verified_names(id, &bytes)?;
-                return Ok(bytes);
+/// What a power cut took of the running system's metadata, and of other deployments', comes from the server if it has it:
+/// libostree reads these commits whenever it writes deployments.
+fn restore(sysroot: &Sysroot, repo: &::ostree::Repo, alone: &Alone<'_>) -> Result<(), OstreeError> {
+    // What came names more that may be lost too.
+    const MOST_ROUNDS: usize = 64;
+    for _ in 0..MOST_ROUNDS {
+        let lost = sysroot.mend_deployed()?;
+        let transaction = Transaction::begin(repo)?;
+        let mut came = 0;
+        for id in lost {
+            let put = |bytes| {
+                let value = parse::metadata_of(id, bytes);
+                put_metadata(repo, id, &value, |e| explain(alone.space, id, e))
+            };
+            match alone.fetch(id).and_then(put) {
+                Ok(()) => came += 1,
+                Err(OstreeError::Stopped) => return Err(OstreeError::Stopped),
+                Err(error) => log::warn!("{error}; it is of a deployment, whose commit stays incomplete"),
             }
-            Err(failed) => failed,
-        };
-        match retry.next(false) {
-            _ if options.is_stopped() => return Err(OstreeError::Stopped),
-            Some(pause) => thread::sleep(pause),
-            None => return Err(failed),
+        }
+        transaction.commit()?;
+        if came == 0 {
+            break;
         }
     }
-}
-
-/// The inner error may pass when it is tried again.
-fn read_whole(
-    source: &dyn ObjectSource,
-    id: ObjectId,
-    limit: u64,
-) -> Result<Result<Vec<u8>, OstreeError>, OstreeError> {
-    let path = id.path();
-    let url = || source.name(&path);
-    let opened = match source.open(&path, 0) {
-        Ok(opened) => opened,
-        Err(error @ SourceError::Transient { .. }) => return Ok(Err(error.into())),
-        Err(error) => return Err(error.into()),
-    };
-    let mut bytes = Vec::new();
-    if let Err(error) = opened.body.take(limit.saturating_add(1)).read_to_end(&mut bytes) {
-        return Ok(Err(OstreeError::Fetch { url: url(), reason: error.to_string() }));
-    }
-    if bytes.len() as u64 > limit {
-        return Err(OstreeError::TooLarge { url: url(), limit });
-    }
-    if opened.length.is_some_and(|length| length != bytes.len() as u64) {
-        let reason = format!("it ended after {} bytes", bytes.len());
-        return Ok(Err(OstreeError::Fetch { url: url(), reason }));
-    }
-    Ok(Ok(bytes))
-}
-
-/// The marker is on the disk before the commit object can be: a transaction syncs the whole volume first.
-fn mark_partial(repo: &::ostree::Repo, repo_path: &Path, commit: &str) -> Result<(), OstreeError> {
-    let doing = || format!("marking {commit} as incomplete");
-    fs::create_dir_all(repo_path.join("state")).map_err(|e| OstreeError::repo(doing(), e))?;
-    repo.mark_commit_partial(commit, true).map_err(|e| OstreeError::repo(doing(), e))
+    Ok(())
 }
 
 /// What is known before the first object.
@@ -134,46 +130,55 @@ struct Start {
 }
 
 impl Start {
-    fn new(
-        repo: &::ostree::Repo,
-        source: &dyn ObjectSource,
-        id: ObjectId,
-        repo_path: &Path,
-        space: &Space,
-        options: &PullOptions,
-    ) -> Result<Start, OstreeError> {
-        let present = read_commit(repo, id)?;
-        let fetched = if present.is_none() { Some(fetch_commit(source, id, options)?) } else { None };
+    /// `begun`: an earlier pull began with this commit, so that parts may belong to it.
+    fn new(sysroot: &Sysroot, alone: &Alone<'_>, id: ObjectId, begun: bool) -> Result<Start, OstreeError> {
+        let Alone { space, options, repo_path, .. } = *alone;
+        let present = read_commit(repo_path, id)?;
+        let fetched = if present.is_none() { Some(alone.fetch(id)?) } else { None };
         let parsed = parse::commit(id, present.as_deref().or(fetched.as_deref()).unwrap_or_default())?;
-        let parts = Parts::find(repo_path);
+        if !begun {
+            sysroot.require_mergeable(alone, parsed.root[0])?;
+        }
+        let mut parts = Parts::find(repo_path);
         let new = fetched.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let mut progress = Progress { bytes_done: new, ..Progress::default() };
         progress.objects_total = u64::from(new > 0);
         let mut known = None;
         match parsed.sizes {
             Some(listed) => {
-                let missing = missing(repo, listed)?;
+                // The deployment has each folder anew, some more than once; its files are links.
+                let folders = listed.iter().filter(|o| o.id.kind == ObjectKind::DirTree).count() as u64;
+                let missing = missing(repo_path, listed);
+                let by_id: HashMap<_, _> = missing.iter().map(|o| (o.id, o)).collect();
+                parts.keep_only(|id| by_id.get(id).map(|o| limit_of(options.limits.of(id), Some(o))));
                 let sizes = figures(&missing, space, options)?;
                 let on_disk = parts.bytes_of(missing.iter().map(|o| o.id));
                 space.require(sizes.needed.saturating_sub(on_disk))?;
+                space.require_files(sizes.objects.saturating_add(folders))?;
+                require_boot(sysroot, alone, parsed.root[0], &by_id)?;
                 progress.objects_total += sizes.objects;
-                progress.bytes_total = Some(sizes.download + new);
+                progress.bytes_total = Some(sizes.download.saturating_add(new));
                 known = Some(missing.into_iter().map(|o| (o.id, o)).collect());
             }
-            None => space.require(1)?,
+            None => {
+                parts.keep_only(|id| begun.then(|| options.limits.of(id)));
+                space.require(1)?;
+                space.require_files(1)?;
+                require_boot(sysroot, alone, parsed.root[0], &HashMap::new())?;
+            }
         }
         Ok(Start { id, commit: fetched, root: parsed.root, missing: known, progress, parts })
     }
 
-    fn run(
-        self,
-        repo: &::ostree::Repo,
-        repo_path: &Path,
-        source: &dyn ObjectSource,
-        space: &Space,
-        options: &PullOptions,
-        tell: &mut dyn FnMut(Progress),
-    ) -> Result<PullReport, OstreeError> {
+    /// Bytes of the missing objects, if the commit has sizes.
+    fn sizes(&self) -> Option<Missing> {
+        let missing = self.missing.as_ref()?;
+        let archived = total(missing.values().map(|object| object.archived));
+        Some(Missing { archived, unpacked: total(missing.values().map(|object| object.unpacked)) })
+    }
+
+    fn run(self, alone: &Alone<'_>, tell: &mut dyn FnMut(Progress)) -> Result<PullReport, OstreeError> {
+        let Alone { source, options, space, repo_path } = *alone;
         let sizes = self.missing.unwrap_or_default();
         let (sender, events) = channel();
         let shared = Shared {
@@ -190,11 +195,11 @@ impl Start {
             retries: AtomicU64::new(0),
             fetch_time: Spent::default(),
             write_time: Spent::default(),
+            heavy: Mutex::new(()),
             stop: AtomicBool::new(false),
         };
         let mut leader = Leader {
             shared: &shared,
-            repo,
             walk: Walk::default(),
             outstanding: 0,
             progress: self.progress,
@@ -209,7 +214,6 @@ impl Start {
 
 struct Leader<'a, 'p> {
     shared: &'a Shared<'a>,
-    repo: &'a ::ostree::Repo,
     walk: Walk,
     /// Objects that are wanted and not yet written.
     outstanding: u64,
@@ -261,7 +265,7 @@ impl<'a> Leader<'a, '_> {
         if let Some(bytes) = commit {
             self.outstanding += 1;
             self.discovered += 1;
-            let job = Job { id, size: None, afresh: false };
+            let job = Job::new(id, None);
             // The queue is empty and open, so this neither waits nor fails.
             let _ = self.shared.fetched.push(Fetched { job, body: Body::Memory(bytes) });
         }
@@ -269,12 +273,12 @@ impl<'a> Leader<'a, '_> {
     }
 
     fn want(&mut self, ids: Vec<ObjectId>) -> Result<(), OstreeError> {
-        let wanted = self.walk.visit(self.repo, ids)?;
+        let wanted = self.walk.visit(self.shared.repo_path, ids)?;
         self.outstanding += wanted.len() as u64;
         self.discovered += wanted.len() as u64;
         self.progress.objects_total = self.progress.objects_total.max(self.discovered);
         let size = |id: &ObjectId| self.shared.sizes.get(id).map(|size| size.archived);
-        self.shared.jobs.push(wanted.into_iter().map(|id| Job { id, size: size(&id), afresh: false }));
+        self.shared.jobs.push(wanted.into_iter().map(|id| Job::new(id, size(&id))));
         Ok(())
     }
 
@@ -348,6 +352,7 @@ impl<'a> Leader<'a, '_> {
     fn report(&self) -> PullReport {
         PullReport {
             delta_bytes: 0,
+            delta_trouble: None,
             objects: self.progress.objects_done,
             bytes: self.shared.bytes.load(Ordering::Relaxed),
             retries: self.shared.retries.load(Ordering::Relaxed),

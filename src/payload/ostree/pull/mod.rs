@@ -17,26 +17,36 @@
 //! A static delta comes before the walk (`delta`). The walk then finds nothing missing; after a delta that was broken
 //! or did not help it finds what is missing, and that is the way back to objects.
 
+mod alone;
+pub mod apply;
+mod child;
 mod delta;
 mod fetcher;
+mod import;
 mod jobs;
 mod leader;
 mod queue;
 mod retry;
+mod sandbox;
 mod shared;
 mod stats;
+pub mod superblock;
 mod transaction;
 mod writer;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-pub(super) use leader::fetch_commit;
+pub(super) use alone::Alone;
 pub use leader::pull;
+pub(super) use shared::remove_parts;
 pub use stats::StatsFile;
 
 use super::object::Limits;
+use crate::decide::SignedDelta;
 
 /// Up to this many bytes an object is kept in memory until it is written; longer ones become part files.
 pub(super) const IN_MEMORY: u64 = 128 << 10;
@@ -64,6 +74,16 @@ pub struct PullOptions {
     pub deltas: bool,
     /// Signed statistics of the deltas to this commit, where its Target names them.
     pub delta_stats: Option<StatsFile>,
+    /// The deltas to this commit that the signed metadata name by hash, by the commit that each starts from.
+    pub signed_deltas: BTreeMap<String, SignedDelta>,
+    /// Also deltas that are not signed so.
+    pub unsigned_deltas: bool,
+    /// The folder of the state, where a delta that ended its process is remembered.
+    pub state: Option<PathBuf>,
+    /// This program, which applies a static delta in a process of its own.
+    pub program: PathBuf,
+    /// Seconds of a processor that applying any static delta may take; large ones may take more.
+    pub delta_seconds: u64,
     /// Ends the pull soon after it becomes true.
     pub stop: Option<Arc<AtomicBool>>,
 }
@@ -78,6 +98,12 @@ impl Default for PullOptions {
             reserved_percent: None,
             deltas: false,
             delta_stats: None,
+            signed_deltas: BTreeMap::new(),
+            unsigned_deltas: false,
+            state: None,
+            // Also under another name, and after an update replaced the file.
+            program: PathBuf::from("/proc/self/exe"),
+            delta_seconds: 60,
             stop: None,
         }
     }
@@ -103,7 +129,7 @@ pub struct Progress {
 }
 
 /// What a pull did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PullReport {
     /// Objects that were fetched and written.
     pub objects: u64,
@@ -113,6 +139,8 @@ pub struct PullReport {
     pub retries: u64,
     /// Bytes of a static delta that was applied; they are not in `bytes`.
     pub delta_bytes: u64,
+    /// Why a static delta ended the process that applied it.
+    pub delta_trouble: Option<String>,
     /// Fetching threads at the end.
     pub fetchers: usize,
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::PullOptions;
@@ -13,10 +13,14 @@ use super::fetcher::Fetched;
 use super::jobs::{Job, Jobs};
 use super::queue::Queue;
 use crate::payload::ostree::error::OstreeError;
-use crate::payload::ostree::object::{ObjectId, ObjectKind, from_hex};
+use crate::payload::ostree::object::ObjectId;
 use crate::payload::ostree::parse::ObjectSize;
+use crate::payload::ostree::plan::total;
 use crate::payload::ostree::source::ObjectSource;
 use crate::payload::ostree::space::Space;
+
+/// How often an object that came wrong is asked for again.
+pub const WRONG_AGAIN: u32 = 3;
 
 /// The threads hold this by reference.
 pub struct Shared<'a> {
@@ -35,6 +39,8 @@ pub struct Shared<'a> {
     pub retries: AtomicU64,
     pub fetch_time: Spent,
     pub write_time: Spent,
+    /// Held by the thread that has a metadata object above `IN_MEMORY` in memory: one at a time.
+    pub heavy: Mutex<()>,
     /// Set when one thread failed.
     pub stop: AtomicBool,
 }
@@ -65,7 +71,7 @@ pub enum Event {
     Named(Vec<ObjectId>),
     /// An object is in the repository.
     Written,
-    /// An object made from an old part was wrong: fetch it whole.
+    /// An object was wrong: fetch it whole.
     Again(Job),
     /// The pull cannot succeed.
     Failed(OstreeError),
@@ -75,6 +81,24 @@ impl Shared<'_> {
     /// The leader may be gone already when the pull failed elsewhere; then nobody needs to know.
     pub fn send(&self, event: Event) {
         let _ = self.events.send(event);
+    }
+
+    /// An object that came and is wrong is asked for again: a cache or a proxy may have damaged it. Gives whether to go on.
+    pub fn ask_again(&self, job: Job, error: OstreeError) -> bool {
+        let wrong = match error {
+            OstreeError::Checksum { .. } | OstreeError::Malformed { .. } => true,
+            // Longer than it is signed to be: a page, or a packed copy, in its place.
+            OstreeError::TooLarge { .. } => self.sizes.contains_key(&job.id),
+            _ => false,
+        };
+        if wrong && job.wrong < WRONG_AGAIN {
+            log::info!("{error}; asking for it again");
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            self.send(Event::Again(Job { afresh: true, wrong: job.wrong + 1, ..job }));
+            return true;
+        }
+        self.send(Event::Failed(error));
+        false
     }
 
     pub fn check_stop(&self) -> Result<(), OstreeError> {
@@ -99,7 +123,12 @@ impl Shared<'_> {
     }
 
     pub fn part_path(&self, id: ObjectId) -> PathBuf {
-        self.parts.folder.join(format!("{PART_PREFIX}{}{PART_SUFFIX}", id.hex()))
+        part_path(self.repo_path, id)
+    }
+
+    /// The longest body of an object.
+    pub fn limit_of(&self, id: ObjectId) -> u64 {
+        limit_of(self.options.limits.of(&id), self.sizes.get(&id))
     }
 
     pub fn part_length(&self, id: ObjectId) -> u64 {
@@ -107,8 +136,30 @@ impl Shared<'_> {
     }
 }
 
+/// The longest body that is read of an object: what the signed commit says, where it does. Metadata is sent as it is.
+/// A file may be packed anew by the server, into somewhat more bytes than when the commit was made.
+pub fn limit_of(kind: u64, signed: Option<&ObjectSize>) -> u64 {
+    const HEADER: u64 = 64 << 10;
+    let Some(size) = signed else { return kind };
+    if size.id.is_metadata() {
+        return kind.min(size.archived);
+    }
+    // What deflate makes of bytes that do not pack, and extended attributes.
+    let packed = size.unpacked.saturating_add(size.unpacked >> 9).saturating_add(HEADER);
+    kind.min(size.archived.max(packed))
+}
+
 const PART_PREFIX: &str = "rust-ota-";
-const PART_SUFFIX: &str = ".filez";
+
+/// Where the bytes of an object lie until it is whole.
+pub fn part_path(repo_path: &Path, id: ObjectId) -> PathBuf {
+    repo_path.join("tmp").join(format!("{PART_PREFIX}{id}"))
+}
+
+/// Removes all of them: they can be fetched again.
+pub fn remove_parts(repo_path: &Path) {
+    Parts::find(repo_path).keep_only(|_| None);
+}
 
 /// Parts of large objects that an earlier pull left.
 #[derive(Debug)]
@@ -124,20 +175,30 @@ impl Parts {
         let mut found = HashMap::new();
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let hash = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(PART_PREFIX))
-                .and_then(|name| name.strip_suffix(PART_SUFFIX))
-                .and_then(from_hex);
-            if let (Some(hash), Ok(meta)) = (hash, entry.metadata()) {
-                found.insert(ObjectId::new(ObjectKind::File, hash), meta.len());
+            let id =
+                name.to_str().and_then(|name| name.strip_prefix(PART_PREFIX)).and_then(ObjectId::from_name);
+            if let (Some(id), Ok(meta)) = (id, entry.metadata()) {
+                found.insert(id, meta.len());
             }
         }
         Parts { folder, found }
     }
 
+    /// Removes the parts that nobody wants: `most` tells how long one can be, nothing for those that are not needed.
+    pub fn keep_only(&mut self, most: impl Fn(&ObjectId) -> Option<u64>) {
+        let folder = &self.folder;
+        self.found.retain(|id, length| {
+            // Metadata is soon fetched anew.
+            let wanted = !id.is_metadata() && most(id).is_some_and(|most| *length <= most);
+            if !wanted && let Err(error) = fs::remove_file(folder.join(format!("{PART_PREFIX}{id}"))) {
+                log::warn!("removing what was fetched of {id}: {error}");
+            }
+            wanted
+        });
+    }
+
     /// Bytes that lie here already of these objects.
     pub fn bytes_of(&self, ids: impl Iterator<Item = ObjectId>) -> u64 {
-        ids.filter_map(|id| self.found.get(&id)).sum()
+        total(ids.filter_map(|id| self.found.get(&id)).copied())
     }
 }

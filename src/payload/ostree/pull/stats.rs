@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::delta::{self, Step};
+use super::delta::{Place, Step};
 use crate::payload::ostree::error::OstreeError;
-use crate::payload::ostree::source::ObjectSource;
 use crate::tuf::sha256_hex;
 
 /// Longer ones are not read, whatever was signed.
@@ -34,17 +33,22 @@ pub(super) struct DeltaSize {
 
 /// What the statistics say of a delta: nothing where they do not name it.
 pub(super) fn of(
-    source: &dyn ObjectSource,
+    place: &Place<'_>,
     file: &StatsFile,
     step: Step<'_>,
 ) -> Result<Option<DeltaSize>, OstreeError> {
     let path = format!("delta-stats/{}", file.sha256);
-    let broken = |reason: String| OstreeError::Fetch { url: source.name(&path), reason };
+    let broken = |reason: String| OstreeError::Fetch { url: place.source.name(&path), reason };
     if file.size > LONGEST {
         return Err(broken(format!("at most {LONGEST} bytes expected, {} are signed", file.size)));
     }
-    let bytes = delta::fetch(source, &path, file.size)?
-        .ok_or_else(|| broken("the server has no such file".into()))?;
+    let mut bytes = Vec::new();
+    let take = &mut |more: &[u8]| {
+        bytes.extend_from_slice(more);
+        Ok(())
+    };
+    let came = place.stream(&path, file.size, take).map_err(|refusal| broken(refusal.to_string()))?;
+    came.ok_or_else(|| broken("the server has no such file".into()))?;
     read(&bytes, file, step).map_err(broken)
 }
 

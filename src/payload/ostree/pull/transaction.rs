@@ -5,6 +5,7 @@ use std::path::Path;
 use ::ostree::gio;
 
 use crate::payload::ostree::error::OstreeError;
+use crate::payload::ostree::space::repo_failed;
 
 /// An open transaction. Dropped without commit, its objects stay staged until the next boot.
 pub struct Transaction<'a> {
@@ -15,17 +16,28 @@ pub struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub fn begin(repo: &'a ::ostree::Repo) -> Result<Transaction<'a>, OstreeError> {
-        let resumed = repo
-            .prepare_transaction(gio::Cancellable::NONE)
-            .map_err(|e| OstreeError::repo("beginning a transaction", e))?;
-        Ok(Transaction { repo, resumed, open: true })
+        // libostree looks through the staging folders of all that use the repository, and fails at one that goes away meanwhile.
+        const TRIES: usize = 3;
+        let mut tried = 1;
+        loop {
+            let error = match repo.prepare_transaction(gio::Cancellable::NONE) {
+                Ok(resumed) => return Ok(Transaction { repo, resumed, open: true }),
+                Err(error) => error,
+            };
+            // A transaction that could not begin is open all the same.
+            let _ = repo.abort_transaction(gio::Cancellable::NONE);
+            if tried == TRIES || !error.matches(gio::IOErrorEnum::NotFound) {
+                return Err(repo_failed(repo, "beginning a transaction", error));
+            }
+            tried += 1;
+        }
     }
 
     /// Makes all objects of the transaction durable, then visible.
     pub fn commit(mut self) -> Result<(), OstreeError> {
         self.repo
             .commit_transaction(gio::Cancellable::NONE)
-            .map_err(|e| OstreeError::repo("committing a transaction", e))?;
+            .map_err(|e| repo_failed(self.repo, "committing a transaction", e))?;
         self.open = false;
         Ok(())
     }

@@ -5,19 +5,23 @@
 //! what is committed survives a power cut, what is staged survives only a killed process.
 
 use std::fs;
+use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ::ostree::prelude::FileExt;
 use ::ostree::prelude::*;
 use ::ostree::{gio, glib};
 
-use super::fetcher::{Body, Fetched};
+use super::fetcher::{Body, Fetched, reading};
 use super::jobs::Job;
+use super::queue::lock;
 use super::shared::{Event, Shared};
 use super::transaction::Transaction;
 use crate::payload::ostree::error::{OstreeError, is_no_space};
 use crate::payload::ostree::object::{ObjectId, ObjectKind};
 use crate::payload::ostree::parse::{self, FILE_PREFIX};
+use crate::payload::ostree::space::Space;
 use crate::payload::ostree::sysroot::{KEEP_REF, open_repo};
 
 /// Commit a transaction after this many bytes, so that a power cut costs no more.
@@ -33,9 +37,13 @@ pub fn run(shared: &Shared<'_>) -> Result<(), OstreeError> {
     while let Some(fetched) = shared.fetched.pop() {
         bytes += fetched.body.length();
         let begun = Instant::now();
-        if let Err(error) = write_one(shared, &repo, fetched) {
-            shared.send(Event::Failed(error));
-            break;
+        match write_one(shared, &repo, fetched) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                shared.send(Event::Failed(error));
+                break;
+            }
         }
         shared.write_time.add(begun.elapsed());
         if bytes > BATCH_BYTES || since.elapsed() > BATCH_TIME {
@@ -48,44 +56,53 @@ pub fn run(shared: &Shared<'_>) -> Result<(), OstreeError> {
     transaction.commit()
 }
 
-fn write_one(shared: &Shared<'_>, repo: &::ostree::Repo, fetched: Fetched) -> Result<(), OstreeError> {
+/// Gives whether to go on.
+fn write_one(shared: &Shared<'_>, repo: &::ostree::Repo, fetched: Fetched) -> Result<bool, OstreeError> {
     let Fetched { job, body } = fetched;
     let result = match &body {
-        Body::Memory(bytes) if job.id.is_metadata() => write_metadata(shared, repo, job.id, bytes),
+        Body::Memory(bytes) if job.id.is_metadata() => {
+            write_metadata(shared, repo, job.id, &parse::metadata(job.id, bytes))
+        }
+        Body::Part { path, .. } if job.id.is_metadata() => write_heavy(shared, repo, job.id, path),
         Body::Memory(bytes) => write_file(shared, repo, job.id, &Source::Memory(bytes)),
         Body::Part { path, length, .. } => write_file(shared, repo, job.id, &Source::Part(path, *length)),
     };
-    if let Body::Part { path, .. } = &body
-        && !matches!(result, Err(OstreeError::NoSpace { .. }))
-    {
-        // Right or wrong, the part has done its work.
+    if let Body::Part { path, .. } = &body {
+        // Right or wrong, the part has done its work; on a full volume it would only be in the way.
         let _ = fs::remove_file(path);
     }
-    match (result, &body) {
-        (Ok(()), _) => shared.send(Event::Written),
-        (
-            Err(OstreeError::Checksum { .. } | OstreeError::Malformed { .. }),
-            Body::Part { resumed: true, .. },
-        ) => {
-            log::info!("{}: its beginning from an earlier attempt was wrong, fetching it whole", job.id);
-            shared.send(Event::Again(Job { afresh: true, ..job }));
+    match result {
+        Ok(()) => shared.send(Event::Written),
+        Err(error @ (OstreeError::Checksum { .. } | OstreeError::Malformed { .. })) => {
+            // A beginning from an earlier attempt says nothing about the server.
+            let resumed = matches!(body, Body::Part { resumed: true, .. });
+            let wrong = if resumed { 0 } else { job.wrong };
+            return Ok(shared.ask_again(Job { wrong, ..job }, error));
         }
-        (Err(error), _) => return Err(error),
+        Err(error) => return Err(error),
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Its hash was right when it was fetched; libostree takes it once more.
+fn write_heavy(
+    shared: &Shared<'_>,
+    repo: &::ostree::Repo,
+    id: ObjectId,
+    path: &Path,
+) -> Result<(), OstreeError> {
+    let _one_at_a_time = lock(&shared.heavy);
+    let bytes = fs::read(path).map_err(|e| reading(path, e))?;
+    write_metadata(shared, repo, id, &parse::metadata_of(id, bytes))
 }
 
 fn write_metadata(
     shared: &Shared<'_>,
     repo: &::ostree::Repo,
     id: ObjectId,
-    bytes: &[u8],
+    value: &glib::Variant,
 ) -> Result<(), OstreeError> {
-    let value = parse::metadata(id, bytes);
-    let written = repo
-        .write_metadata(id.ostree_type(), Some(&id.hex()), &value, gio::Cancellable::NONE)
-        .map_err(|e| explain(shared, id, e))?;
-    expect_hash(id, &written.to_hex())?;
+    put_metadata(repo, id, value, |e| explain(shared.space, id, e))?;
     if id.kind == ObjectKind::Commit {
         // Takes effect with the transaction: from then on a prune spares what was pulled.
         repo.transaction_set_ref(None, KEEP_REF, Some(&id.hex()));
@@ -93,9 +110,21 @@ fn write_metadata(
     Ok(())
 }
 
+/// Writes a metadata object within the transaction that is open, and nothing else in its place.
+pub fn put_metadata(
+    repo: &::ostree::Repo,
+    id: ObjectId,
+    value: &glib::Variant,
+    failed: impl FnOnce(glib::Error) -> OstreeError,
+) -> Result<(), OstreeError> {
+    let none = gio::Cancellable::NONE;
+    let written = repo.write_metadata(id.ostree_type(), Some(&id.hex()), value, none).map_err(failed)?;
+    expect_hash(id, &written.to_hex())
+}
+
 enum Source<'a> {
     Memory(&'a [u8]),
-    Part(&'a std::path::Path, u64),
+    Part(&'a Path, u64),
 }
 
 fn write_file(
@@ -118,6 +147,7 @@ fn write_file(
             reason: format!("{} bytes are over {limit}", header.size),
         });
     }
+    // Without sizes in the commit the header is all that tells it.
     shared.space.require(header.size)?;
     let sum = id.hex();
     let none = gio::Cancellable::NONE;
@@ -125,7 +155,7 @@ fn write_file(
         // libostree's stream functions give no stream for a symbolic link, which the binding cannot express.
         Some(target) => repo
             .write_symlink(Some(&sum), header.uid, header.gid, Some(&header.xattrs), target, none)
-            .map_err(|e| explain(shared, id, e))?
+            .map_err(|e| explain(shared.space, id, e))?
             .to_string(),
         None => write_regular(shared, repo, id, source)?,
     };
@@ -155,7 +185,7 @@ fn write_regular(
     let (stream, length) =
         ::ostree::raw_file_to_content_stream(&content, &info, Some(&xattrs), none).map_err(malformed)?;
     let written = repo.write_content(Some(&id.hex()), &stream, length, none);
-    Ok(written.map_err(|e| explain(shared, id, e))?.to_hex())
+    Ok(written.map_err(|e| explain(shared.space, id, e))?.to_hex())
 }
 
 fn read_header(id: ObjectId, source: &Source<'_>) -> Result<parse::FileHeader, OstreeError> {
@@ -163,8 +193,7 @@ fn read_header(id: ObjectId, source: &Source<'_>) -> Result<parse::FileHeader, O
     let bytes: &[u8] = match source {
         Source::Memory(bytes) => bytes,
         Source::Part(path, _) => {
-            storage =
-                read_head(path).map_err(|e| OstreeError::repo(format!("reading {}", path.display()), e))?;
+            storage = read_head(id, path)?;
             &storage
         }
     };
@@ -178,11 +207,16 @@ fn read_header(id: ObjectId, source: &Source<'_>) -> Result<parse::FileHeader, O
     header
 }
 
-/// As much of a part as its header can be long.
-fn read_head(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
+/// The prefix and the header of a part.
+fn read_head(id: ObjectId, path: &Path) -> Result<Vec<u8>, OstreeError> {
+    let mut file = fs::File::open(path).map_err(|e| reading(path, e))?;
     let mut head = Vec::new();
-    fs::File::open(path)?.take((1 << 20) + FILE_PREFIX as u64).read_to_end(&mut head)?;
+    let mut read = |head: &mut Vec<u8>, length: usize| {
+        file.by_ref().take(length as u64).read_to_end(head).map_err(|e| reading(path, e))
+    };
+    read(&mut head, FILE_PREFIX)?;
+    let length = parse::file_header_length(id, &head)?;
+    read(&mut head, length)?;
     Ok(head)
 }
 
@@ -195,10 +229,10 @@ fn expect_hash(id: ObjectId, written: &str) -> Result<(), OstreeError> {
 }
 
 /// Tells a full disk and a failing one from a bad object.
-fn explain(shared: &Shared<'_>, id: ObjectId, error: glib::Error) -> OstreeError {
+pub fn explain(space: &Space, id: ObjectId, error: glib::Error) -> OstreeError {
     let reason = error.message().to_string();
     if is_no_space(&error) {
-        shared.space.exhausted(None)
+        space.exhausted(None)
     } else if reason.contains("checksum expected=") {
         OstreeError::Checksum { object: id, reason }
     } else if error.matches(gio::IOErrorEnum::InvalidData) || error.matches(gio::IOErrorEnum::PartialInput) {
@@ -206,5 +240,42 @@ fn explain(shared: &Shared<'_>, id: ObjectId, error: glib::Error) -> OstreeError
         OstreeError::Malformed { object: id, reason }
     } else {
         OstreeError::repo(format!("writing {id}"), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// libostree says "written" of metadata that it has already, under whatever hash it was to have.
+    #[test]
+    fn what_was_written_is_what_was_asked_for() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-writer-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let repo = ::ostree::Repo::new_for_path(&folder);
+        repo.create(::ostree::RepoMode::Bare, gio::Cancellable::NONE).unwrap();
+        let none = gio::Cancellable::NONE;
+        repo.prepare_transaction(none).unwrap();
+        // (uid, gid, mode, xattrs) in network byte order.
+        let value =
+            (0u32.to_be(), 0u32.to_be(), 0o40_755u32.to_be(), Vec::<(Vec<u8>, Vec<u8>)>::new()).to_variant();
+        let kind = ::ostree::ObjectType::DirMeta;
+        let real = repo.write_metadata(kind, None, &value, none).unwrap().to_hex();
+        let id = |hex: &str| ObjectId { kind: ObjectKind::DirMeta, ..ObjectId::commit(hex).unwrap() };
+        let put =
+            |hex: &str| put_metadata(&repo, id(hex), &value, |e| OstreeError::repo("writing".to_string(), e));
+        put(&real).unwrap();
+        put(&"ab".repeat(32)).unwrap_err();
+        repo.abort_transaction(none).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn another_hash_is_another_object() {
+        let (one, other) = ("ab".repeat(32), "cd".repeat(32));
+        let id = ObjectId { kind: ObjectKind::File, ..ObjectId::commit(&one).unwrap() };
+        assert!(expect_hash(id, &one).is_ok());
+        let error = expect_hash(id, &other).unwrap_err();
+        assert!(matches!(&error, OstreeError::Checksum { object, .. } if *object == id), "{error}");
     }
 }

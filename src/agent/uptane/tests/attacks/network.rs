@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::super::UptaneError;
 use super::super::world::{Slow, World, target};
 use super::warm;
-use crate::gateway::{Http, HttpSettings};
+use crate::gateway::{Http, HttpSettings, PlainHttp};
 use crate::payload::file::Download;
 use crate::tuf::testing::{BEFORE, Key, LATER, NOW};
 use crate::tuf::{Hashes, Profile, TargetInfo};
@@ -327,7 +327,7 @@ fn endless_data() {
 fn slow_retrieval() {
     let base = dripping_server();
     let settings = HttpSettings {
-        plain_http: true,
+        plain_http: PlainHttp::Any,
         total_timeout: Duration::from_millis(300),
         ..HttpSettings::default()
     };
