@@ -64,8 +64,8 @@ python do_rust_ota_publish () {
     bb.plain('%s: published %s-%s, commit %s\n%s' % (repository, name, version, commit, output))
 
     if oe.types.boolean(d.getVar('RUST_OTA_STATIC_DELTA')) and versions:
-        bb.process.run(['ostree', '--repo=' + treehub, 'static-delta', 'generate',
-                        '--from=' + versions[newest], '--to=' + commit])
+        bb.process.run(['ota-repo', 'delta', repository, '--from', '%s-%d' % (name, newest),
+                        '--to', '%s-%s' % (name, version)] + keys)
 }
 addtask rust_ota_publish after do_image_complete before do_build
 do_rust_ota_publish[depends] += "ota-repo-native:do_populate_sysroot ostree-native:do_populate_sysroot"

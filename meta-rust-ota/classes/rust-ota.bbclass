@@ -33,8 +33,10 @@ PREFERRED_RPROVIDER_aktualizr-binary-pacman = "${@rust_ota_provider(d, 'rust-ota
 IMAGE_INSTALL:append:sota = "${@' rust-ota-server' if d.getVar('RUST_OTA_SERVER') and d.getVar('RUST_OTA_STANDS_IN') == '1' else ''}"
 SOTA_CLIENT_PROV ?= "${@'' if d.getVar('RUST_OTA_SERVER') and d.getVar('RUST_OTA_STANDS_IN') == '1' else 'aktualizr-shared-prov'}"
 
-# Publishing to a garage server builds aktualizr for the host. Without that server's credentials it would push nothing.
-IMAGE_FSTYPES:remove = "${@'' if d.getVar('SOTA_PACKED_CREDENTIALS') or d.getVar('RUST_OTA_STANDS_IN') != '1' else 'ostreepush garagesign garagecheck'}"
+# Publishing to a garage server builds aktualizr for the host. Without that server's credentials it would push nothing. A :remove cannot be
+# undone, so what it takes away is a variable: RUST_OTA_REMOVED_FSTYPES = "" keeps them.
+RUST_OTA_REMOVED_FSTYPES ?= "${@'' if d.getVar('SOTA_PACKED_CREDENTIALS') or d.getVar('RUST_OTA_STANDS_IN') != '1' else 'ostreepush garagesign garagecheck'}"
+IMAGE_FSTYPES:remove = "${RUST_OTA_REMOVED_FSTYPES}"
 
 # What would silently bring the old client back, or an image that can not update itself.
 addhandler rust_ota_check_configuration

@@ -27,7 +27,7 @@ SHELL_EXCUSED = "SC2154,SC2034,SC3043,SC2086,SC2016"
 
 def main(layer):
     problems, count = [], {"files": 0, "python": 0, "shell": 0}
-    for path in pathlib.Path(layer).rglob("*.bb*"):
+    for path in [*pathlib.Path(layer).rglob("*.bb*"), *pathlib.Path(layer).rglob("*.inc")]:
         if path.is_file():
             # `def` of a recipe or class is there for all its functions.
             KNOWN.update(re.findall(r"^def (\w+)\(", path.read_text(errors="replace"), re.MULTILINE))

@@ -2,9 +2,14 @@
 # The steps of scripts/yocto-check, which sets these two.
 : "${work:?}" "${here:?}"
 
-machines=${YOCTO_CHECK_MACHINES:-qemux86-64 qemuarm64 raspberrypi4}
-# Every recipe of other layers hidden, but for the one that the layer appends to: seconds instead of minutes.
-others_hidden='BBMASK += "/(openembedded-core|meta-openembedded|meta-updater|meta-raspberrypi)/.*/?recipes-(?!kernel/linux/linux-yocto_6)"'
+series=${YOCTO_CHECK_SERIES:-wrynose}
+case $series in
+wrynose) machines=${YOCTO_CHECK_MACHINES:-qemux86-64 qemuarm64 raspberrypi4} any_machine=qemux86-64 variant= ;;
+# U-Boot machines: systemd-boot's patches to libostree are wrynose's.
+*) machines=${YOCTO_CHECK_MACHINES:-qemuarm64} any_machine=qemuarm64 variant=:$series ;;
+esac
+# Every recipe of other layers hidden, but for the two that the layer appends to: seconds instead of minutes.
+others_hidden='BBMASK += "/(openembedded-core|meta-openembedded|meta-updater|meta-raspberrypi)/.*/?recipes-(?!kernel/linux/linux-yocto_6|core/glib-2.0/glib-2.0_)"'
 # What no image of ours comes near, and what takes longest to parse.
 rest_hidden='BBMASK += "-image-ptest /meta-raspberrypi/dynamic-layers/ /openembedded-core/meta/recipes-(sato|rt)/ /meta-openembedded/meta-(python|networking|filesystems)/recipes-"
 BBMASK += "/meta-openembedded/meta-oe/recipes-(?!extended/ostree/|crypto/libsodium/|support/lshw/|devtools/lshw/) /meta-oe/dynamic-layers/"
@@ -29,8 +34,9 @@ FAKEROOTBASEENV:append = " PSEUDO_IGNORE_PATHS=${HOST_PSEUDO_IGNORES}"
 FAKEROOTENV:append = " PSEUDO_IGNORE_PATHS=${HOST_PSEUDO_IGNORES}"'
 
 step_parse() {
-	local file
-	for file in $machines qemuarm64:musl qemuarm64:dynamic qemuarm64:service-enabled qemuarm64:service-disabled qemuarm64:service-timer qemuarm64:dev; do
+	local file variants="qemuarm64:musl qemuarm64:dynamic"
+	[ "$series" = wrynose ] || variants=
+	for file in $machines $variants qemuarm64:service-enabled qemuarm64:service-disabled qemuarm64:service-timer qemuarm64:dev; do
 		configure parse "$file" "$common" "$others_hidden"
 		inside parse "bitbake -p"
 		printf '%-28s %s\n' "$file" "$(grep -o 'Parsing of .*' "$work/out/parse.log" | tail -1)"
@@ -43,7 +49,9 @@ step_parse() {
 
 # expect NAME LINE...: what `bitbake -e rust-ota` has to say with the lines in local.conf.
 step_toggles() {
-	toggle ""                                              SYSTEMD_AUTO_ENABLE=enable RUST_OTA_BUILD=dynamic
+	local default=dynamic
+	[ "$series" = wrynose ] || default=prebuilt
+	toggle ""                                              SYSTEMD_AUTO_ENABLE=enable RUST_OTA_BUILD=$default
 	toggle 'SYSTEMD_AUTO_ENABLE:rust-ota = "disable"'      SYSTEMD_AUTO_ENABLE:rust-ota=disable
 	toggle 'SYSTEMD_AUTO_ENABLE:rust-ota = "enable"'       SYSTEMD_AUTO_ENABLE:rust-ota=enable
 	toggle 'SYSTEMD_AUTO_ENABLE:pn-rust-ota = "disable"'   SYSTEMD_AUTO_ENABLE=disable
@@ -54,24 +62,45 @@ step_toggles() {
 	toggle 'SYSTEMD_AUTO_ENABLE:aktualizr-lite = "disable"' SYSTEMD_AUTO_ENABLE=disable
 	toggle 'SOTA_CLIENT = "rust-ota"'                      RPROVIDES:rust-ota-aktualizr=aktualizr RCONFLICTS:rust-ota=
 	toggle 'SOTA_CLIENT = "aktualizr"'                     RPROVIDES:rust-ota-aktualizr= 'RCONFLICTS:rust-ota=aktualizr aktualizr-lite'
-	toggle 'TCLIBC = "musl"'                               RUST_OTA_BUILD=static SYSTEM_DEPS_LINK=static
-	toggle 'BBMULTICONFIG = "rust-ota-musl"'               RUST_OTA_BUILD=multiconfig
+	if [ "$series" = wrynose ]; then
+		# A static libostree is another one than an image's: on musl, too, it comes from a configuration of its own.
+		toggle 'TCLIBC = "musl"'                               RUST_OTA_BUILD=dynamic
+		toggle $'TCLIBC = "musl"\nrequire conf/include/rust-ota-static-libs.inc' RUST_OTA_BUILD=static SYSTEM_DEPS_LINK=static
+		toggle $'TCLIBC = "musl"\nBBMULTICONFIG = "rust-ota-musl"' RUST_OTA_BUILD=multiconfig
+		toggle 'BBMULTICONFIG = "rust-ota-musl"'               RUST_OTA_BUILD=multiconfig
+	fi
+	prebuilt_fetches_no_rust
 	refused 'INIT_MANAGER = "sysvinit"'                    'rust-ota needs systemd'
 	refused 'SOTA_CLIENT_FEATURES = "hsm"'                 'has no PKCS#11 support'
 	refused 'SOTA_CLIENT_PROV = "aktualizr-device-prov-hsm"' 'has no PKCS#11 support'
-	refused 'RUST_OTA_BUILD = "static"'                    'needs TCLIBC = "musl"'
+	refused $'RUST_OTA_BUILD = "static"\nTCLIBC = "glibc"'  'needs TCLIBC = "musl"'
+	refused $'TCLIBC = "musl"\nRUST_OTA_BUILD = "static"'  'needs archives of its libraries'
 	refused 'RUST_OTA_BUILD = "multiconfig"'               'needs BBMULTICONFIG'
 	refused 'RUST_OTA_BUILD = "prebuilt"'                  'needs RUST_OTA_STATIC_PROGRAM'
+	refused $'RUST_OTA_BUILD = "prebuilt"\nRUST_OTA_STATIC_PROGRAM = "https://example.com/rust-ota"' 'needs RUST_OTA_STATIC_PROGRAM_SHA256'
+	refused $'RUST_OTA_BUILD = "prebuilt"\nRUST_OTA_STATIC_PROGRAM = "/bin/true"\nDISTRO_FEATURES:append = " selinux"' 'has no selinux, and it would deploy'
+	refused $'RUST_OTA_BUILD = "prebuilt"\nRUST_OTA_STATIC_PROGRAM = "/bin/true"\nPACKAGECONFIG:append:pn-ostree = " composefs"' 'has no composefs, and the system'
+}
+
+# Neither crates nor the repository where nothing is compiled; what is fetched has its checksum.
+prebuilt_fetches_no_rust() {
+	toggle $'RUST_OTA_BUILD = "prebuilt"\nRUST_OTA_STATIC_PROGRAM = "https://example.com/rust-ota"\nRUST_OTA_STATIC_PROGRAM_SHA256 = "0123456789abcdef01"' \
+		RUST_OTA_BUILD=prebuilt INHIBIT_DEFAULT_DEPS=1
+	if grep -E '^(export )?SRC_URI=.*(crate://|git://)' "$work/out/toggles.log"; then
+		echo "  prebuilt fetches what only a compiler needs"
+		return 1
+	fi
+	grep -q '^SRC_URI=.*https://example.com/rust-ota;name=program;' "$work/out/toggles.log"
 }
 
 toggle() {
 	local line=$1 want name value
 	shift
-	configure toggles qemux86-64:dynamic "$common" "$others_hidden" "$line"
+	configure toggles $any_machine:dynamic "$common" "$others_hidden" "$line" 'RUST_OTA_STATIC_PROGRAM ?= "/bin/true"'
 	# The variant's own choice of linkage would hide the recipe's.
 	sed -i '/^RUST_OTA_BUILD = "dynamic"/d' "$work/build/toggles/conf/local.conf"
 	# It fails on the hidden recipes of other layers, after it has printed what is asked for.
-	inside toggles "bitbake -e rust-ota" || grep -q '^PN="rust-ota"' "$work/out/toggles.log" || { tail -5 "$work/out/toggles.log"; return 1; }
+	inside toggles "bitbake -k -e rust-ota" || grep -q '^PN="rust-ota"' "$work/out/toggles.log" || { tail -5 "$work/out/toggles.log"; return 1; }
 	for want in "$@"; do
 		name=${want%%=*} value=$(sed -n "s/^\(export \)\{0,1\}${want%%=*}=\"\(.*\)\"\$/\2/p" "$work/out/toggles.log" | xargs)
 		printf '%-52s %s = "%s"\n' "${line:-(nothing)}" "$name" "$value"
@@ -80,7 +109,7 @@ toggle() {
 }
 
 refused() {
-	configure toggles qemux86-64:dynamic "$common" "$others_hidden" "$1"
+	configure toggles $any_machine:dynamic "$common" "$others_hidden" "$1" 'RUST_OTA_BUILD ?= "dynamic"'
 	if inside toggles "bitbake -n rust-ota"; then
 		echo "$1: not refused"
 		return 1
@@ -140,7 +169,7 @@ step_package() {
 		cp "$RUST_OTA_PROGRAM" "$program"
 	else
 		echo "(no RUST_OTA_PROGRAM: a static stand-in is packaged)"
-		echo 'int main(void) { return 0; }' | gcc -static -s -x c - -o "$program"
+		echo 'int main(void) { return 0; }' | gcc -static-pie -s -x c - -o "$program"
 	fi
 	for line in 'SYSTEMD_AUTO_ENABLE:rust-ota = "enable"' 'SYSTEMD_AUTO_ENABLE:rust-ota = "disable"' \
 		'SYSTEMD_AUTO_ENABLE:aktualizr = "enable"' 'SYSTEMD_AUTO_ENABLE:aktualizr = "disable"' 'SYSTEMD_AUTO_ENABLE:pn-rust-ota = "disable"' \
@@ -152,7 +181,7 @@ step_package() {
 
 packaged() {
 	local split action
-	configure_real package qemux86-64 "$@" 'RUST_OTA_BUILD = "prebuilt"' "RUST_OTA_STATIC_PROGRAM = \"$work/out/rust-ota-static\"" \
+	configure_real package $any_machine "$@" 'RUST_OTA_BUILD = "prebuilt"' "RUST_OTA_STATIC_PROGRAM = \"$work/out/rust-ota-static\"" \
 		'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."' 'PACKAGE_CLASSES = "package_ipk"' \
 		'RDEPENDS:rust-ota-boot:remove = "u-boot-fw-utils"'
 	# From nothing but the shared state, as a build server does: what a toggle does not change by its hash, it does not change.
@@ -191,7 +220,7 @@ files_are_the_layers() {
 }
 
 refuses_dynamic_program() {
-	configure_real package qemux86-64 'RUST_OTA_BUILD = "prebuilt"' 'RUST_OTA_STATIC_PROGRAM = "/bin/true"' \
+	configure_real package $any_machine 'RUST_OTA_BUILD = "prebuilt"' 'RUST_OTA_STATIC_PROGRAM = "/bin/true"' \
 		'RUST_OTA_CHECKOUT = "${RUST_OTA_LAYERDIR}/.."'
 	if inside package "bitbake -c install rust-ota"; then
 		echo "a program that needs shared libraries was packaged"
@@ -272,17 +301,20 @@ bed_image() {
 
 # Everything that building the image would do, in order, and nothing done.
 step_plan() {
-	local machine tasks
+	local machine tasks musl
 	for machine in $machines; do
 		configure plan "$machine" "$common" "$rest_hidden" 'BB_NO_NETWORK = "1"'
 		# Tasks that do nothing; one after the other, their beginning and end alone take an hour.
 		BB_NUMBER_THREADS=16 inside plan "bitbake -n core-image-minimal" || { grep ERROR "$work/out/plan.log" | head; return 1; }
 		tasks=$(grep -o 'Attempted [0-9]* tasks' "$work/out/plan.log")
-		printf '%-16s %s; client: %s; aktualizr: %s\n' "$machine" "$tasks" \
+		# What an image drags into the musl configuration: the client and its libraries, no second distribution.
+		musl=$(grep -oE '\(mc:rust-ota-musl:[^)]*:do_compile\)' "$work/out/plan.log" | grep -vE 'virtual:native:|-native[_.]' | sort -u | wc -l)
+		printf '%-16s %s; for musl: %s target recipes; client: %s; aktualizr: %s\n' "$machine" "$tasks" "$musl" \
 			"$(grep -c '/meta-rust-ota/.*:do_' "$work/out/plan.log")" "$(grep -c '/aktualizr/' "$work/out/plan.log" || true)"
 		cp "$work/out/plan.log" "$work/out/plan-$machine.log"
 		grep -q 'mc:rust-ota-musl:.*rust-ota_.*do_deploy' "$work/out/plan.log"
 		! grep -q '/aktualizr_git.bb' "$work/out/plan.log"
+		[ "$musl" -le 35 ] || { echo "  more than 35: what an image wants at run time is built a second time"; return 1; }
 	done
 }
 
@@ -317,7 +349,8 @@ step_layer() {
 
 # configure NAME FILE[:VARIANT] LINE...: a build folder as kas makes it, with more lines for the check alone.
 configure() {
-	local name=$1 files=kas/${2//:/.yml:kas/}.yml
+	local name=$1 file=$2$variant files
+	files=kas/${file//:/.yml:kas/}.yml
 	shift 2
 	mkdir -p "$work/build/$name"
 	KAS_BUILD_DIR=$work/build/$name "$work/venv/bin/kas" checkout "$files" > "$work/out/kas.log" 2>&1 || { tail "$work/out/kas.log"; return 1; }

@@ -15,7 +15,8 @@ SRC_URI = " \
     file://fw_env.config \
     file://efi.mount \
 "
-S = "${UNPACKDIR}"
+# scarthgap has no UNPACKDIR.
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 B = "${WORKDIR}/build"
 
 inherit deploy kernel-arch systemd

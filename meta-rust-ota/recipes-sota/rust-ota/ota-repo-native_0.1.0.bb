@@ -3,6 +3,7 @@ SUMMARY = "Signs and publishes OSTree commits as Targets"
 DESCRIPTION = "The host tool of rust-ota: makes keys, signs a TUF repository and publishes it as plain files for any web server. Class \
 rust-ota-publish runs it at the end of an image build."
 
+require rust-ota-common.inc
 require rust-ota-source.inc
 
 inherit cargo pkgconfig

@@ -7,7 +7,9 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 SRC_URI = "file://fragments file://10-rust-ota-watchdog.conf"
-S = "${UNPACKDIR}/fragments"
+# scarthgap has no UNPACKDIR.
+RUST_OTA_UNPACKDIR = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
+S = "${RUST_OTA_UNPACKDIR}/fragments"
 
 # The hardware id is the machine's.
 PACKAGE_ARCH = "${MACHINE_ARCH}"
@@ -16,9 +18,9 @@ INHIBIT_DEFAULT_DEPS = "1"
 SOTA_HARDWARE_ID ??= "${MACHINE}"
 SOTA_POLLING_SEC ?= "300"
 SOTA_DEPLOY_CREDENTIALS ??= "1"
-# credentials.zip of the server; the device gets only what it needs for its first contact.
+# credentials.zip of the server; the device gets only what it needs for its first contact. Read where it lies: in SRC_URI it would be
+# published by class archiver and with the sources of an SBOM, and it holds a private key.
 SOTA_PACKED_CREDENTIALS ??= ""
-SRC_URI:append = "${@' file://' + d.getVar('SOTA_PACKED_CREDENTIALS') + ';unpack=0' if d.getVar('SOTA_PACKED_CREDENTIALS') else ''}"
 
 # A server of your own, fed by `ota-repo` or class rust-ota-publish: its address, the first root (DIR/repo/1.root.json, what a device
 # trusts first) and, where the server's certificate is not from a public authority, the authority's certificate.
@@ -29,7 +31,9 @@ RUST_OTA_DIRECTOR_ROOT ?= ""
 RUST_OTA_CA ?= ""
 RUST_OTA_TAGS ?= "main"
 RUST_OTA_METADATA ?= "tuf"
-SRC_URI:append = "${@''.join(' file://%s;unpack=0' % d.getVar(v) for v in ('RUST_OTA_ROOT', 'RUST_OTA_DIRECTOR_ROOT', 'RUST_OTA_CA') if d.getVar(v))}"
+# All of these are read where they lie, and another content is another package.
+RUST_OTA_FILES_OF_SITE = "SOTA_PACKED_CREDENTIALS RUST_OTA_ROOT RUST_OTA_DIRECTOR_ROOT RUST_OTA_CA"
+do_install[file-checksums] += "${@' '.join(d.getVar(name) + ':True' for name in d.getVar('RUST_OTA_FILES_OF_SITE').split() if d.getVar(name))}"
 
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
@@ -37,7 +41,7 @@ do_compile[noexec] = "1"
 do_install() {
     install -m 0700 -d ${D}${nonarch_libdir}/sota/conf.d
     install -m 0644 ${S}/*.toml ${D}${nonarch_libdir}/sota/conf.d
-    install -D -m 0644 ${UNPACKDIR}/10-rust-ota-watchdog.conf ${D}${nonarch_libdir}/systemd/system.conf.d/10-rust-ota-watchdog.conf
+    install -D -m 0644 ${RUST_OTA_UNPACKDIR}/10-rust-ota-watchdog.conf ${D}${nonarch_libdir}/systemd/system.conf.d/10-rust-ota-watchdog.conf
     sed -i -e 's|@SOTA_HARDWARE_ID@|${SOTA_HARDWARE_ID}|' ${D}${nonarch_libdir}/sota/conf.d/40-hardware-id.toml
     sed -i -e 's|@SOTA_POLLING_SEC@|${SOTA_POLLING_SEC}|' ${D}${nonarch_libdir}/sota/conf.d/60-polling-interval.toml
 
@@ -62,6 +66,8 @@ python rust_ota_pack_credentials () {
     packed = d.getVar('SOTA_PACKED_CREDENTIALS')
     if not packed:
         return
+    if not os.path.exists(packed):
+        bb.fatal('SOTA_PACKED_CREDENTIALS = "%s": there is no such file' % packed)
     folder = d.expand('${D}${localstatedir}/sota')
     bb.utils.mkdirhier(folder)
     os.chmod(folder, 0o700)

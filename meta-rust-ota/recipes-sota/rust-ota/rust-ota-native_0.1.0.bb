@@ -3,6 +3,7 @@ SUMMARY = "OTA client for OSTree devices, for the build machine"
 DESCRIPTION = "The client as a program of the build machine: `rust-ota config show` on the fragments of an image, and a build of the \
 same sources without a cross toolchain."
 
+require rust-ota-common.inc
 require rust-ota-source.inc
 
 inherit cargo pkgconfig

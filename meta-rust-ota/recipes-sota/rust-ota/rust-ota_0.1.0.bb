@@ -3,14 +3,17 @@ SUMMARY = "OTA client for OSTree devices"
 DESCRIPTION = "Keeps an OSTree device up to date from a TUF or Uptane repository, in place of aktualizr or aktualizr-lite: the \
 same configuration files, command lines, server protocols and paths."
 
-require rust-ota-source.inc
+require rust-ota-common.inc
 
 def rust_ota_build(d):
-    if d.getVar('TCLIBC') == 'musl':
+    if oe.types.boolean(d.getVar('RUST_OTA_STATIC_LIBS') or '0'):
         return 'static'
+    # Its Rust is older than what the code needs.
+    if 'scarthgap' in (d.getVar('LAYERSERIES_CORENAMES') or '').split():
+        return 'prebuilt'
     return 'multiconfig' if 'rust-ota-musl' in (d.getVar('BBMULTICONFIG') or '').split() else 'dynamic'
 
-# How the program is linked: static, multiconfig or dynamic. The README of the layer says what each costs.
+# How the program is linked: static, multiconfig, dynamic or prebuilt. The README of the layer says what each costs.
 RUST_OTA_BUILD ??= "${@rust_ota_build(d)}"
 # nooelint: oelint.file.requirenotfound - the name is complete when the recipe is parsed
 require rust-ota-build-${RUST_OTA_BUILD}.inc
@@ -44,14 +47,14 @@ python () {
 
 do_install:append() {
     install -d ${D}${systemd_system_unitdir}/rust-ota.service.d ${D}${nonarch_libdir}/tmpfiles.d
-    install -m 0644 ${UNPACKDIR}/systemd/rust-ota* ${D}${systemd_system_unitdir}
-    install -m 0644 ${UNPACKDIR}/tmpfiles/rust-ota.conf ${D}${nonarch_libdir}/tmpfiles.d
+    install -m 0644 ${RUST_OTA_UNPACKDIR}/systemd/rust-ota* ${D}${systemd_system_unitdir}
+    install -m 0644 ${RUST_OTA_UNPACKDIR}/tmpfiles/rust-ota.conf ${D}${nonarch_libdir}/tmpfiles.d
     install -m 0700 -d ${D}${nonarch_libdir}/sota/conf.d ${D}${sysconfdir}/sota/conf.d
 
     sed -e 's|@CPU_WEIGHT@|${RESOURCE_CPU_WEIGHT}|' \
         -e 's|@MEMORY_HIGH@|${RESOURCE_MEMORY_HIGH}|' \
         -e 's|@MEMORY_MAX@|${RESOURCE_MEMORY_MAX}|' \
-        ${UNPACKDIR}/resource-control/10-resource-control.conf > ${D}${systemd_system_unitdir}/rust-ota.service.d/10-resource-control.conf
+        ${RUST_OTA_UNPACKDIR}/resource-control/10-resource-control.conf > ${D}${systemd_system_unitdir}/rust-ota.service.d/10-resource-control.conf
 
     # One program; its name decides whose command line it speaks.
     ln -s rust-ota ${D}${bindir}/aktualizr
