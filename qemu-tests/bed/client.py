@@ -22,16 +22,16 @@ def binary():
     return path
 
 
-def image(option="debian", enabled=True, engines=False):
+def image(option="debian", enabled=True, engines=False, bus=False):
     """The image of the option --image, with the client in it; `enabled`: its daemon runs, as SYSTEMD_AUTO_ENABLE says in Yocto.
-    `engines`: with Docker and Podman, for Compose apps."""
+    `engines`: with Docker and Podman, for Compose apps. `bus`: with D-Bus, which the other images without engines do without."""
     kind, _, where = option.partition(":")
     if kind == "kas":
         return kas(where, "enabled" if enabled else "disabled")
     with tempfile.TemporaryDirectory() as folder:
         tree = pathlib.Path(folder) / "overlay"
         _overlay(tree, enabled)
-        return debian(tree, engines)
+        return debian(tree, engines, bus)
 
 
 def put_credentials(disk, credentials):

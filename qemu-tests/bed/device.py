@@ -89,7 +89,8 @@ class Device:
         net = f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._ssh.port}-:22"
         if self.server_port:
             net += f",guestfwd=tcp:{SERVER[0]}:{SERVER[1]}-cmd:socat - TCP:127.0.0.1:{self.server_port}"
-        argv = [f"qemu-system-{m['arch']}", "-accel", self.accel, "-cpu", m["cpu"][self.accel], "-m", m["memory"]]
+        cpu = os.environ.get("RUST_OTA_QEMU_CPU") or m["cpu"][self.accel]
+        argv = [f"qemu-system-{m['arch']}", "-accel", self.accel, "-cpu", cpu, "-m", m["memory"]]
         argv += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot", *m.get("machine_args", [])]
         argv += ["-bios", str(self.image.path("firmware"))]
         argv += ["-chardev", f"file,id=serial,path={self.console.path},append=on", "-serial", "chardev:serial"]

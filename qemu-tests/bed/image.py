@@ -44,10 +44,11 @@ class Image:
         cache.run("cp", "--reflink=auto", "--sparse=always", self.path("disk"), to)
 
 
-def debian(overlay=None, engines=False):
+def debian(overlay=None, engines=False, bus=False):
     """The Debian image. `overlay`: a folder that goes on top of the tree (the client and its units), for release A.
-    `engines`: with Docker and Podman in it, and room for what they run."""
-    base = _base(engines)
+    `engines`: with Docker and Podman in it, and room for what they run. `bus`: with D-Bus."""
+    lists = [DEBIAN / "guest-packages-engines"] if engines else [DEBIAN / "guest-packages-bus"] if bus else []
+    base = _base(lists)
     inputs = [base.name, DEBIAN / "disk.sh", BOOT_FILES, FIRMWARE, pathlib.Path(__file__)]
     return Image(cache.made("image", cache.key(*inputs, overlay or ""), lambda out: _image(out, base, overlay, engines)))
 
@@ -115,10 +116,9 @@ def ssh_keys():
     return cache.made("ssh", "1", _ssh_keys)
 
 
-def _base(engines):
+def _base(lists):
     """The tree without a client, as commit `base` of a repository."""
     ssh = ssh_keys()
-    lists = [DEBIAN / "guest-packages-engines"] if engines else []
     rootfs_key = cache.key(SUITE, MIRROR, DEBIAN / "rootfs.sh", DEBIAN / "guest-packages", *lists)
     tree = [DEBIAN / name for name in ("tree.sh", "initramfs.sh", "initramfs-init", "masked-units", "masked-generators", "files")]
     base_key = cache.key(rootfs_key, *tree, ssh)

@@ -9,6 +9,9 @@ from . import cache
 from .image import install, kernel_version, link, release
 
 
+UNITS = "usr/lib/systemd/system"
+
+
 class Releases:
     """A repository with release A of an image and what is built on it. `commits`: version to checksum."""
 
@@ -33,15 +36,21 @@ class Releases:
 
     def hangs(self, version, deadline):
         """A service that boot-complete.target needs never comes up. The time limit of an unconfirmed boot is `deadline` seconds."""
+        return self.checked(version, deadline, {"product.service": _HANGING})
 
-        def damage(tree):
-            units = "usr/lib/systemd/system"
-            install(tree, _HANGING, f"{units}/product.service")
-            link(tree, f"{units}/boot-complete.target.requires/product.service", "../product.service")
+    def checked(self, version, deadline, checks, units=()):
+        """`checks`: units that boot-complete.target needs, by name; one without a text is the system's own. `units`: further ones
+        (name, text, the target that wants it)."""
+
+        def fill(tree):
+            for name, text in checks.items():
+                _unit(tree, name, text, "boot-complete.target.requires")
+            for name, text, wanted in units:
+                _unit(tree, name, text, f"{wanted}.wants")
             timer = f"[Timer]\nOnBootSec=\nOnBootSec={deadline}s\nAccuracySec=1s\n"
-            install(tree, timer, f"{units}/rust-ota-deadline.timer.d/bed.conf")
+            install(tree, timer, f"{UNITS}/rust-ota-deadline.timer.d/bed.conf")
 
-        return self._make(version, damage)
+        return self._make(version, fill)
 
     def _make(self, version, fill):
         if version not in self.commits:
@@ -66,6 +75,12 @@ Type=oneshot
 TimeoutStartSec=infinity
 ExecStart=/bin/sh -c 'echo "BED: the product does not start" >/dev/console; exec sleep infinity'
 """
+
+
+def _unit(tree, name, text, wanted):
+    if text:
+        install(tree, text, f"{UNITS}/{name}")
+    link(tree, f"{UNITS}/{wanted}/{name}", f"../{name}")
 
 
 def _payload(tree, files, size):

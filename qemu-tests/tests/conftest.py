@@ -45,6 +45,12 @@ def enabled_image(request):
 
 
 @pytest.fixture(scope="session")
+def bus_image(request):
+    """The image whose daemon runs by itself, with D-Bus, by which systemd's health check asks."""
+    return client.image(request.config.getoption("--image"), enabled=True, bus=True)
+
+
+@pytest.fixture(scope="session")
 def disabled_image(request):
     """The image whose daemon is disabled."""
     return client.image(request.config.getoption("--image"), enabled=False)

@@ -65,4 +65,4 @@ class TestDocker(Story):
         code, out = shop.client("update")
         assert code == 0, out
         assert shop.versions() == {"db": "one"}
-        assert shop.device.ssh("docker ps --all --quiet | wc -l; ls /var/sota/compose-apps").split() == ["1", "db"]
+        assert shop.device.ssh("docker ps --all --quiet | wc -l; ls /var/sota/compose-apps").split() == ["1", "db", "engine.files"]

@@ -112,6 +112,8 @@ def test_a_update_from_a_to_b_over_the_network_is_booted_and_confirmed(story):
 
 def test_a_server_lets_in_only_a_client_with_its_certificate(story):
     story.a_runs()
+    # The daemon reads its configuration, and with it whether there is a certificate, once: it is to be there by then.
+    story.device.ssh("timeout 120 sh -c 'until systemctl is-active -q rust-ota; do sleep 1; done'; sleep 3")
     answer = story.device.try_ssh("mv /var/sota/client.pem /var/sota/away; rust-ota check 2>&1; code=$?; mv /var/sota/away /var/sota/client.pem; exit $code")
     assert answer.code == 13, answer.out
     assert "https://ota.test:8443/repo" in answer.out

@@ -51,3 +51,13 @@ locked() {
     exec 9>"$CACHE/$1.lock"
     flock 9
 }
+
+# crates_as CARGO OPTION: for each folder that crates are unpacked in, the option that writes it as /crates, so that no path of this
+# machine is in the result. The folders must be there, so cargo fetches first.
+crates_as() {
+    local folder
+    "$1" fetch --locked --quiet --manifest-path "$ROOT/Cargo.toml" >&2
+    for folder in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+        printf '%s%s=/crates ' "$2" "${folder%/}"
+    done
+}
