@@ -154,6 +154,8 @@ fn the_deadline_reboots_only_what_the_bootloader_counts() {
         let _ = fs::remove_dir_all(world.path("run"));
         let before = reboots(&world);
         change(&world);
+        world.ota(&["deadline", "--check"]).expect(u8::from(reboots_then).into());
+        assert_eq!(reboots(&world), before, "{title}: to look is not to act");
         let run = world.ota(&["deadline"]);
         assert_eq!(reboots(&world) > before, reboots_then, "{title}: {}{}", run.stdout, run.stderr);
         assert_eq!(run.code, if reboots_then { 100 } else { 40 }, "{title}: {}", run.stderr);
@@ -352,4 +354,38 @@ fn a_client_that_can_act_confirms_its_first_start() {
     world.fw_setenv("upgrade_available", "0");
     fs::remove_file(world.path("sota/import/pkey.pem")).unwrap();
     world.ota(&["finalize"]).expect(40);
+}
+
+/// /var was put back to what it held before the update that runs, as by a restored backup or a tmpfs that went.
+#[test]
+fn state_that_is_older_than_the_system_stops_nothing() {
+    let world = World::new("older-state");
+    world.release(2);
+    let mut kept = Vec::new();
+    for stage in ["check", "download", "install"] {
+        let folder = world.path(&format!("before-{stage}"));
+        world.run("cp", &["-a", &world.path("sota"), &folder]);
+        kept.push(folder);
+        world.ota(&[stage]);
+    }
+    kept.push(world.path("before-finalize"));
+    world.run("cp", &["-a", &world.path("sota"), &world.path("before-finalize")]);
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
+    for folder in kept {
+        world.run("rm", &["-rf", &world.path("sota")]);
+        world.run("cp", &["-a", &folder, &world.path("sota")]);
+        let _ = fs::remove_dir_all(world.path("run"));
+        world.ota(&["status"]).expect(0);
+        let finalize = world.ota(&["finalize"]);
+        assert!([0, 40].contains(&finalize.code), "{folder}: {}", finalize.stderr);
+        world.ota(&["update"]).expect(0);
+        let status = world.ota(&["status", "--json"]).expect(0).json();
+        assert_eq!(status["current"]["name"], "test-board-2", "{folder}");
+        assert_eq!(
+            (&status["pending"], &status["known_bad"]),
+            (&serde_json::Value::Null, &serde_json::json!([])),
+            "{folder}"
+        );
+    }
 }

@@ -9,8 +9,9 @@ use std::process::Command;
 /// Folder of the units that every image takes.
 const UNITS: &str = "meta-rust-ota/recipes-sota/rust-ota/files/systemd";
 /// What images enable, by the target that wants it.
-const ENABLED: [(&str, &str); 4] = [
+const ENABLED: [(&str, &str); 5] = [
     ("multi-user.target", "rust-ota-finalize.service"),
+    ("multi-user.target", "rust-ota-report.service"),
     ("multi-user.target", "rust-ota.service"),
     ("sysinit.target", "rust-ota-deadline.timer"),
     ("timers.target", "rust-ota.timer"),
@@ -190,7 +191,7 @@ fn every_service_is_a_sandbox() {
         return;
     }
     let services: Vec<_> = units().into_iter().filter(|(name, _)| name.ends_with(".service")).collect();
-    assert_eq!(services.len(), 5);
+    assert_eq!(services.len(), 6);
     for (name, _) in services {
         let said = Command::new("systemd-analyze")
             .args(["security", "--no-pager", "--offline=yes"])

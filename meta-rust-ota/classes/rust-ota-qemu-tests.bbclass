@@ -37,7 +37,7 @@ rust_ota_qemu_tests_rootfs() {
     printf '[tls]\nserver = "%s"\n\n[pacman]\ntags = "main"\n\n[rust_ota]\nmetadata = "tuf"\nroot = "${localstatedir}/sota/root.json"\n' \
         "${RUST_OTA_QEMU_TESTS_SERVER}" > ${IMAGE_ROOTFS}${nonarch_libdir}/sota/conf.d/50-server.toml
     # A test reads on the serial console what the client says, and a failed boot leaves it there.
-    for unit in rust-ota rust-ota-finalize rust-ota-deadline rust-ota-update; do
+    for unit in rust-ota rust-ota-finalize rust-ota-report rust-ota-deadline rust-ota-update; do
         install -d ${IMAGE_ROOTFS}${sysconfdir}/systemd/system/$unit.service.d
         printf '[Service]\nStandardOutput=journal+console\nStandardError=journal+console\n' > ${IMAGE_ROOTFS}${sysconfdir}/systemd/system/$unit.service.d/bed.conf
     done

@@ -52,11 +52,12 @@ def _overlay(tree, enabled):
     for conf in sorted((FILES / "tmpfiles").iterdir()):
         install(tree, conf, f"usr/lib/tmpfiles.d/{conf.name}")
     _enable(tree, "multi-user.target.wants", "rust-ota-finalize.service")
+    _enable(tree, "multi-user.target.wants", "rust-ota-report.service")
     _enable(tree, "sysinit.target.wants", "rust-ota-deadline.timer")
     if enabled:
         _enable(tree, "multi-user.target.wants", "rust-ota.service")
     # What the client says is seen on the console too, where a test reads it and a failed boot leaves it.
-    for unit in ("rust-ota", "rust-ota-finalize", "rust-ota-deadline", "rust-ota-update"):
+    for unit in ("rust-ota", "rust-ota-finalize", "rust-ota-report", "rust-ota-deadline", "rust-ota-update"):
         text = "[Service]\nStandardOutput=journal+console\nStandardError=journal+console\n"
         install(tree, text, f"usr/lib/systemd/system/{unit}.service.d/bed.conf")
     fragments = FILES / "fragments"

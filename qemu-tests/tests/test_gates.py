@@ -76,7 +76,23 @@ def test_b_a_boot_that_the_products_check_refuses_is_undone(device):
     assert not status["bootloader"]["trial"] and not status["bootloader"]["rolled_back"]
 
 
-@pytest.mark.parametrize("version, what, target", [("D", FULL, 4)])
+def test_b_a_check_that_fails_in_an_ordinary_boot_does_not_keep_its_repair_away(device):
+    device, server, releases = device
+    version = device.ssh("cat /usr/lib/bed-version").strip()
+    verdict = f"! grep -qx {version} /usr/lib/bed-version"
+    device.put("/etc/systemd/system/product-check.service", CHECK.format(verdict=verdict))
+    device.ssh("mkdir -p /etc/systemd/system/boot-complete.target.requires")
+    device.ssh("ln -sf ../product-check.service /etc/systemd/system/boot-complete.target.requires/")
+    device.reboot()
+    device.wait_up(version)
+    assert device.try_ssh("systemctl is-active boot-complete.target").out.strip() == "inactive"
+    server.publish(releases.repo, releases.good("D"), 4)
+    device.wait_up("D", timeout=900)
+    device.wait_for(lambda: client.status(device)["pending"] is None, "confirmation", every=2)
+    assert client.status(device)["current"]["name"] == "device-4"
+
+
+@pytest.mark.parametrize("version, what, target", [("E", FULL, 5)])
 def test_c_a_var_that_cannot_be_written_reboots_nothing_and_is_repaired_by_the_next_update(device, version, what, target):
     device, server, releases = device
     units = [("spoils.service", SPOILS.format(what=what), "sysinit.target")]

@@ -65,8 +65,11 @@ def test_d_one_update_by_the_unit_that_is_made_for_it(bed):
     server.publish(releases.repo, releases.good("E"), 3)
     device.ssh("systemctl unmask --quiet rust-ota-finalize.service && systemctl start rust-ota-update.service", timeout=300)
     assert client.status(device)["pending"]["target"]["name"] == "device-3"
+    told, asked = len(server.requests("/events")), len(server.requests("/repo/"))
     device.reboot()
     device.wait_up("E")
+    assert len(server.requests("/events")) > told, "the server was not told of the result"
+    assert len(server.requests("/repo/")) == asked, "the report asked for metadata"
     status = client.status(device)
     assert status["pending"] is None and status["current"]["name"] == "device-3" and not status["bootloader"]["trial"]
     assert device.try_ssh("systemctl is-enabled rust-ota.service").out.strip() in ("disabled", "indirect"), "an update enabled the service"

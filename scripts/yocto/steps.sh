@@ -195,7 +195,7 @@ packaged() {
 	*) [ "$action" = "disable rust-ota.service" ] ;;
 	esac
 	# The confirmation of a boot is on whatever the daemon is.
-	[ "$(cat "$split"/rust-ota-boot-confirm/usr/lib/systemd/system-preset/*)" = $'enable rust-ota-finalize.service\nenable rust-ota-deadline.timer' ]
+	[ "$(cat "$split"/rust-ota-boot-confirm/usr/lib/systemd/system-preset/*)" = $'enable rust-ota-finalize.service\nenable rust-ota-report.service\nenable rust-ota-deadline.timer' ]
 	[ "$(readlink "$split/rust-ota-aktualizr/usr/bin/aktualizr")" = rust-ota ]
 	[ "$(readlink "$split/rust-ota-aktualizr/usr/lib/systemd/system/aktualizr.service")" = rust-ota.service ]
 	cmp "$split/rust-ota/usr/bin/rust-ota" "$work/out/rust-ota-static"

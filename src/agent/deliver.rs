@@ -3,6 +3,8 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, socket};
+
 use super::director::Director;
 use super::{Agent, AgentError};
 use crate::config::{Settings, Trust};
@@ -16,6 +18,10 @@ impl Agent {
     /// on disk is shortened only after the server took it. Call it without the lock.
     pub fn deliver_soon(&self) {
         if self.settings.server.is_none() || self.has_nothing_to_tell() {
+            return;
+        }
+        if !may_use_a_network() {
+            log::debug!("reports wait: this process may not use a network");
             return;
         }
         let settings = self.settings.clone();
@@ -35,6 +41,13 @@ impl Agent {
             Err(_) => log::info!("reports wait for the next check: the server did not answer in time"),
         }
     }
+}
+
+/// The unit that confirms a boot forbids it; another one reports then.
+fn may_use_a_network() -> bool {
+    [AddressFamily::INET, AddressFamily::INET6]
+        .iter()
+        .any(|family| socket(*family, SocketType::STREAM, None).is_ok())
 }
 
 fn deliver(settings: Settings) -> Result<(), AgentError> {

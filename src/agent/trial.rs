@@ -70,6 +70,17 @@ impl Agent {
         Ok(Outcome::RebootNeeded(target))
     }
 
+    /// Whether the bootloader counts this boot and may still go back. What nobody can read holds nothing up.
+    pub fn is_on_trial(&self) -> bool {
+        match self.bootloader.state() {
+            Ok(boot) => self.on_trial(&boot).is_some(),
+            Err(error) => {
+                log::error!("{error}");
+                false
+            }
+        }
+    }
+
     /// What runs, where its bootloader counts this boot and may still go back.
     fn on_trial(&self, boot: &BootState) -> Option<TargetRecord> {
         if !boot.trial || boot.rolled_back == Some(true) {

@@ -41,6 +41,7 @@ enum Command {
     Install(Install),
     Update(Update),
     Finalize(Finalize),
+    Report(Report),
     Status(Status),
     List(List),
     Explain(Explain),
@@ -110,6 +111,11 @@ struct Finalize {
     json: bool,
 }
 
+/// hand over what the server has not heard yet: results and events. Ends within seconds, with or without a network
+#[derive(FromArgs)]
+#[argh(subcommand, name = "report")]
+struct Report {}
+
 /// what runs, what is pending, what is known to be bad
 #[derive(FromArgs)]
 #[argh(subcommand, name = "status")]
@@ -161,7 +167,11 @@ struct Daemon {
 /// reboot if this boot is on trial and still not confirmed; what the deadline timer runs
 #[derive(FromArgs)]
 #[argh(subcommand, name = "deadline")]
-struct Deadline {}
+struct Deadline {
+    /// reboot nothing: end with 1 if this boot is on trial and not confirmed, else with 0
+    #[argh(switch)]
+    check: bool,
+}
 
 /// take over the old client's state now, as the first command that needs it does
 #[derive(FromArgs)]
@@ -349,6 +359,10 @@ fn run(agent: Agent, command: Command) -> Result<u8, AgentError> {
             agent.deliver_soon();
             code
         }
+        Command::Report(_) => {
+            agent.deliver_soon();
+            Ok(exit::OK)
+        }
         Command::Status(Status { json }) => {
             let status = agent.status()?;
             print!("{}", if json { render::status_json(&status) } else { render::status_text(&status) });
@@ -364,6 +378,7 @@ fn run(agent: Agent, command: Command) -> Result<u8, AgentError> {
             eprintln!("rust-ota: --root and --json need --check");
             Ok(exit::ERROR)
         }
+        Command::Deadline(Deadline { check: true }) => Ok(u8::from(agent.is_on_trial())),
         Command::Deadline(_) => Ok(Listener::new(false).finish(&agent.deadline()?)),
         Command::Daemon(_) => crate::agent::daemon::run(&agent, false),
         // Handled before an agent was needed.

@@ -25,6 +25,7 @@ SRC_URI += " \
     file://systemd/rust-ota-finalize.service \
     file://systemd/rust-ota-deadline.service \
     file://systemd/rust-ota-deadline.timer \
+    file://systemd/rust-ota-report.service \
     file://systemd/rust-ota-update.service \
     file://systemd/rust-ota-poll.service \
     file://systemd/rust-ota.timer \
@@ -87,11 +88,12 @@ def rust_ota_auto_enable(d):
     return 'enable'
 
 # --- The confirmation of a boot, and its time limit: on in every image, also where the daemon is off.
-SYSTEMD_SERVICE:${PN}-boot-confirm = "rust-ota-finalize.service rust-ota-deadline.timer"
+SYSTEMD_SERVICE:${PN}-boot-confirm = "rust-ota-finalize.service rust-ota-report.service rust-ota-deadline.timer"
 SYSTEMD_AUTO_ENABLE:${PN}-boot-confirm = "enable"
 SUMMARY:${PN}-boot-confirm = "OTA client: confirms a boot, and ends one that was not confirmed in time"
 FILES:${PN}-boot-confirm = " \
     ${systemd_system_unitdir}/rust-ota-finalize.service \
+    ${systemd_system_unitdir}/rust-ota-report.service \
     ${systemd_system_unitdir}/rust-ota-deadline.service \
     ${systemd_system_unitdir}/rust-ota-deadline.timer \
 "

@@ -19,7 +19,7 @@ class RustOtaTest(OERuntimeTestCase):
 
     @OETestDepends(["rust_ota.RustOtaTest.test_program_starts"])
     def test_boot_is_confirmed_whatever_the_daemon_is(self):
-        for unit in ("rust-ota-finalize.service", "rust-ota-deadline.timer"):
+        for unit in ("rust-ota-finalize.service", "rust-ota-report.service", "rust-ota-deadline.timer"):
             self.assertEqual(self.succeeds("systemctl is-enabled " + unit), "enabled")
 
     @OETestDepends(["rust_ota.RustOtaTest.test_program_starts"])
