@@ -11,5 +11,6 @@ def shop(engines_image, bench):
     return Shop(bench, engines_image, "podman")
 
 
+@pytest.mark.long
 class TestPodman(Story):
     pass
