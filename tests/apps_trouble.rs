@@ -120,7 +120,7 @@ fn the_devices_trouble_is_not_the_targets() {
 
 #[test]
 fn an_engine_that_is_away_after_the_reboot() {
-    let Some(device) = Device::new("apps-away") else { return };
+    let Some(device) = Device::new("apps-engine-away") else { return };
     let image = device.shop.image("f/web:1", "one", 1000);
     device.release(2, &web(&image));
     device.ota(&["update"]).expect(0);

@@ -13,6 +13,8 @@ pub struct World {
     pub dir: PathBuf,
     server: Option<Child>,
     pub address: String,
+    /// Held: no other test has a world of this name.
+    _own: fs::File,
 }
 
 /// What one run of the client came to.
@@ -55,10 +57,12 @@ impl World {
     /// The same with metadata that somebody else signs: `ota/repo` is left to the caller.
     pub fn without_server(name: &str) -> World {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let own = fs::File::create(dir.with_extension("lock")).unwrap();
+        own.try_lock().unwrap_or_else(|e| panic!("another test has a world with the name {name}: {e}"));
         make_mutable(&dir);
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        let world = World { dir, server: None, address: String::new() };
+        let world = World { dir, server: None, address: String::new(), _own: own };
         world.run("ostree", &["init", "--mode=archive", &world.repo_option()]);
         world.commit(1, &[]);
         world
