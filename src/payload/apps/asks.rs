@@ -186,14 +186,10 @@ pub fn own_paths(root: &Node, project: &Path) -> Vec<PathBuf> {
 
 /// Relative paths become those in `project`.
 pub fn make_absolute(root: &mut Node, project: &Path) {
-    paths(root, &mut |_, _, text| {
-        let short = text.split_once(':').filter(|_| !text.starts_with('/'));
-        let (path, rest) = short.map_or((text.as_str(), ""), |(path, _)| text.split_at(path.len()));
-        match place(path, project) {
-            Place::Own(path) => *text = format!("{}{rest}", project.join(path).display()),
-            Place::Outside(path) => *text = format!("{}{rest}", path.display()),
-            Place::Unknown => {}
-        }
+    paths(root, &mut |_, _, text| match place(text, project) {
+        Place::Own(path) => *text = project.join(path).display().to_string(),
+        Place::Outside(path) => *text = path.display().to_string(),
+        Place::Unknown => {}
     });
 }
 
@@ -295,9 +291,7 @@ fn place(text: &str, project: &Path) -> Place {
 fn texts(root: &Node) -> Vec<(usize, String, String)> {
     let mut found = Vec::new();
     paths(&mut root.clone(), &mut |line, setting, text| {
-        let volume = setting.starts_with("volumes of service");
-        let source = text.split(':').next().filter(|source| volume && !source.contains('$'));
-        found.push((line, setting.to_string(), source.unwrap_or(text).to_string()));
+        found.push((line, setting.to_string(), text.clone()));
     });
     found
 }
@@ -335,10 +329,15 @@ fn paths(root: &mut Node, visit: &mut Visit<'_>) {
 fn of_volume(volume: &mut Node, setting: &str, visit: &mut Visit<'_>) {
     let bind = volume.get("type").and_then(Node::text) == Some("bind");
     if let Value::Text(Text { text, .. }) = &mut volume.value {
+        // Only here does a colon end a path: in the long form it is one of its letters.
+        let (source, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
         // Without a source, or with a name as its source, the engine keeps it.
-        let named = !text.starts_with(['.', '/', '~']) || (text.starts_with('/') && !text.contains(':'));
-        if !named || text.split(':').next().is_some_and(|source| source.contains('$')) {
-            visit(volume.line, setting, text);
+        let named = !source.starts_with(['.', '/', '~']) || (source.starts_with('/') && rest.is_empty());
+        if !named || source.contains('$') {
+            let mut source = source.to_string();
+            let rest = rest.to_string();
+            visit(volume.line, setting, &mut source);
+            *text = source + &rest;
         }
         return;
     }

@@ -61,6 +61,8 @@ fn what_a_service_asks_for() {
         ("volumes: [{type: volume, source: data, target: /x}]", ""),
         ("volumes: [{type: volume, source: /etc, target: /x}]", "/etc"),
         ("volumes: [{source: ../x, target: /x}]", "/var/sota/compose-apps/x"),
+        ("volumes: [{type: bind, source: 'x:/../../../../../etc', target: /x}]", "/etc"),
+        ("volumes: [{type: bind, source: './a:b', target: /x}]", ""),
         ("env_file: /etc/shadow", "/etc/shadow"),
         ("env_file: [a.env, {path: ../x}]", "/var/sota/compose-apps/x"),
         ("label_file: [/etc/shadow]", "/etc/shadow"),
