@@ -181,6 +181,9 @@ fn an_app_that_was_taken_over_leads_nobody_astray() {
     assert_eq!(device.known_bad(), 0);
     fs::remove_file(device.project().join("data")).unwrap();
     device.ota(&["update"]).expect(0);
+    // No engine has a folder of its own to begin a path from.
+    let given = fs::read_to_string(device.engine.join("given.yml")).unwrap();
+    assert!(given.contains(&format!("{}/data:/data", device.project().display())), "{given}");
 }
 
 #[test]

@@ -188,8 +188,9 @@ pub fn own_paths(root: &Node, project: &Path) -> Vec<PathBuf> {
 pub fn make_absolute(root: &mut Node, project: &Path) {
     paths(root, &mut |_, _, text| match place(text, project) {
         Place::Own(path) => *text = project.join(path).display().to_string(),
-        Place::Outside(path) => *text = path.display().to_string(),
-        Place::Unknown => {}
+        // Two slashes begin the name of a share.
+        Place::Outside(path) if !text.starts_with("//") => *text = path.display().to_string(),
+        Place::Outside(_) | Place::Unknown => {}
     });
 }
 
@@ -244,16 +245,36 @@ fn of_section(section: &str, name: &str, body: &Node) -> Option<Right> {
         "networks" => ["", "bridge", "none", "overlay", "default"].contains(&driver),
         _ => ["", "local"].contains(&driver),
     };
-    let host = [text("name"), text("external"), Some(name)].contains(&Some("host"))
-        || body.get("external").and_then(|e| e.get("name")).and_then(Node::text) == Some("host");
-    // An overlay names folders of the host in its options.
-    let options = body.get("driver_opts").and_then(|options| options.get("o")).and_then(Node::text);
-    let mounts = options.is_some_and(|o| o.contains(['/', '$']));
+    let external = body.get("external").and_then(|e| e.get("name")).map(|n| n.text().unwrap_or("$"));
+    let host = [text("name"), text("external"), Some(name), external].contains(&Some("host"));
+    let unknown = !fixed("driver") || !fixed("name") || external.is_some_and(|name| name.contains('$'));
+    let options = body.get("driver_opts").filter(|_| section == "volumes");
     match section {
         "networks" if host || !known => Some(Right::HostNamespaces),
-        _ if !known || !fixed("driver") || !fixed("name") || mounts => Some(Right::Other),
+        _ if !known || unknown || options.is_some_and(|o| !is_plain_mount(o)) => Some(Right::Other),
         _ => None,
     }
+}
+
+/// Whether a named volume is nothing but memory, a share of the network, or what its device is: a mount of `proc` would be the host's,
+/// and an overlay names folders of the host in its options.
+fn is_plain_mount(options: &Node) -> bool {
+    const DISKS: [&str; 9] = ["ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "vfat", "exfat", "squashfs"];
+    let text = |key: &str| options.get(key).map_or("", |node| node.text().unwrap_or("$"));
+    let (kind, device) = (text("type"), text("device"));
+    // A device that the app makes in its own folder is none that it was given.
+    let given = device.is_empty() || device.starts_with('/');
+    let kind = match kind {
+        "" | "none" => given || is_bind(options),
+        "tmpfs" | "nfs" | "nfs4" | "cifs" => true,
+        disk => DISKS.contains(&disk) && given,
+    };
+    kind && !text("o").contains(['/', '$'])
+}
+
+fn is_bind(options: &Node) -> bool {
+    let words = options.get("o").and_then(Node::text).unwrap_or_default();
+    words.split(',').any(|word| ["bind", "rbind"].contains(&word.trim()))
 }
 
 fn is_empty(node: &Node) -> bool {
@@ -319,10 +340,13 @@ fn paths(root: &mut Node, visit: &mut Visit<'_>) {
         }
     }
     for (name, body) in entries(root.get_mut("volumes")) {
-        let device = body.get_mut("driver_opts").and_then(|options| options.get_mut("device"));
-        // Of the network, as in `:/export`: not of the host.
-        let device = device.filter(|d| !d.text().is_some_and(|t| t.starts_with(':') || t == "tmpfs"));
-        one(device, &format!("{} of volumes", name.text), visit);
+        let Some(options) = body.get_mut("driver_opts") else { continue };
+        let bind = is_bind(options);
+        // Else it is a share of the network, or a name that nothing reads.
+        let is_path = |d: &&mut Node| {
+            bind || d.text().is_none_or(|t| t.starts_with(['/', '.', '~']) || t.contains('$'))
+        };
+        one(options.get_mut("device").filter(is_path), &format!("{} of volumes", name.text), visit);
     }
 }
 

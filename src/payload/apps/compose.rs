@@ -108,7 +108,7 @@ impl Compose {
         yaml::write(&self.changed(image))
     }
 
-    /// The same, with each path absolute: for engines that know no other folder than that of the file.
+    /// The same, with each path absolute, so that no engine has a folder of its own to begin from.
     pub fn with_images_in(&self, project: &Path, image: impl Fn(&Service) -> String) -> String {
         let mut root = self.changed(image);
         asks::make_absolute(&mut root, project);

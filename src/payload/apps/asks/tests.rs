@@ -81,10 +81,19 @@ fn what_the_rest_of_a_file_asks_for() {
         ("volumes: {d: {driver_opts: {type: none, o: bind, device: /etc}}}", "/etc"),
         ("volumes: {d: {driver_opts: {type: nfs, o: 'addr=1.2.3.4', device: ':/x'}}}", ""),
         ("volumes: {d: {driver_opts: {type: overlay, o: 'lowerdir=/etc', device: overlay}}}", "other"),
+        ("volumes: {d: {driver_opts: {type: overlay, o: 'lowerdir=etc', device: overlay}}}", "other"),
+        ("volumes: {d: {driver_opts: {type: proc, device: proc}}}", "other"),
+        ("volumes: {d: {driver_opts: {type: $T, device: x}}}", "other"),
+        ("volumes: {d: {driver_opts: {type: ext4, device: dev/sda1}}}", "other"),
+        ("volumes: {d: {driver_opts: {type: ext4, device: /dev/sda1}}}", "/dev/sda1"),
+        ("volumes: {d: {driver_opts: {type: tmpfs, o: size=1m, device: tmpfs}}}", ""),
+        ("volumes: {d: {driver_opts: {type: none, o: bind, device: ./data}}}", ""),
+        ("volumes: {d: {driver_opts: {type: none, o: bind, device: tmpfs}}}", ""),
         ("volumes: {d: {driver: other}}", "other"),
         ("volumes: {d: , e: {external: true, name: x}}", ""),
         ("networks: {host: {external: true}}", "host-namespaces"),
         ("networks: {n: {external: {name: host}}}", "host-namespaces"),
+        ("networks: {n: {external: {name: '${N:-host}'}}}", "other"),
         ("networks: {n: {driver: macvlan}}", "host-namespaces"),
         ("networks: {n: {driver: bridge, internal: true}}", ""),
         ("models: {m: {model: x}}", "other"),
@@ -116,7 +125,9 @@ fn words_that_allow_it() {
 #[test]
 fn paths_that_are_made_absolute() {
     let more = "volumes: ['./x:/x:ro', 'data:/d', '../y:/y', '~/z:/z', {type: bind, source: ./b, target: /b}]\n    env_file: a.env";
-    let compose = read(more, "secrets: {s: {file: ./s}}");
+    let volumes = "volumes: {a: {driver_opts: {o: 'bind,ro', device: ./c}}, b: {driver_opts: {type: cifs, device: //server/share}}, \
+         c: {driver_opts: {type: nfs, device: ':/x'}}, d: {driver_opts: {type: none, o: bind, device: tmpfs}}}";
+    let compose = read(more, &format!("secrets: {{s: {{file: ./s}}}}\n{volumes}"));
     let text = compose.with_images_in(Path::new(PROJECT), |_| "i".to_string());
     for line in [
         "file: /var/sota/compose-apps/web/s",
@@ -126,6 +137,10 @@ fn paths_that_are_made_absolute() {
         "- ~/z:/z",
         "source: /var/sota/compose-apps/web/b",
         "env_file: /var/sota/compose-apps/web/a.env",
+        "device: /var/sota/compose-apps/web/c",
+        "device: //server/share",
+        "device: \":/x\"",
+        "device: /var/sota/compose-apps/web/tmpfs",
     ] {
         assert!(
             text.contains(&format!("{line}\n")) || text.contains(&line.replace("- ", "- \"")),
@@ -133,5 +148,5 @@ fn paths_that_are_made_absolute() {
         );
     }
     let own = compose.own_paths(Path::new(PROJECT));
-    assert_eq!(own.len(), 4, "{own:?}");
+    assert_eq!(own.len(), 6, "{own:?}");
 }

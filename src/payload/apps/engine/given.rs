@@ -12,7 +12,7 @@ use super::super::compose::{COMPOSE_LIMIT, Service};
 use super::super::error::AppsError;
 use super::super::folder::Folder;
 use super::super::store::Store;
-use super::{Engine, Kind};
+use super::Engine;
 
 /// Beside the project folders, which apps may write, a folder for each app with what the engine reads. No app has a name with a dot.
 pub(super) const GIVEN: &str = "engine.files";
@@ -48,7 +48,8 @@ impl Engine {
         Ok(Given(text))
     }
 
-    /// The Compose file for the engine. podman-compose knows no other folder than that of the file.
+    /// The Compose file for the engine. Its paths are absolute: podman-compose knows no other folder than that of the file, and Docker
+    /// leaves the device of a volume to its daemon, whose folder is `/`.
     fn given(&self, app: &App, store: &Store) -> Result<String, AppsError> {
         let mut names = Vec::new();
         for image in &app.images {
@@ -59,10 +60,7 @@ impl Engine {
             let found = names.iter().find(|(image, _)| Some(&image.reference) == pinned.as_ref());
             found.map(|(_, name)| name.clone()).unwrap_or_default()
         };
-        Ok(match self.kind {
-            Kind::Docker => app.compose.with_images(name),
-            Kind::Podman => app.compose.with_images_in(&self.project(&app.name), name),
-        })
+        Ok(app.compose.with_images_in(&self.project(&app.name), name))
     }
 
     fn give(&self, app: &App, name: &str, bytes: &[u8]) -> Result<(), AppsError> {
