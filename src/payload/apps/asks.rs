@@ -73,8 +73,7 @@ pub fn not_allowed<'a>(asks: &'a [Ask], words: &[String]) -> Option<&'a Ask> {
 }
 
 /// Settings of a service that ask for nothing; those with paths are looked at as well.
-const HARMLESS: [&str; 59] = [
-    "annotations",
+const HARMLESS: [&str; 56] = [
     "attach",
     "blkio_config",
     "command",
@@ -107,7 +106,6 @@ const HARMLESS: [&str; 59] = [
     "label_file",
     "labels",
     "links",
-    "logging",
     "mac_address",
     "mem_limit",
     "mem_reservation",
@@ -132,7 +130,6 @@ const HARMLESS: [&str; 59] = [
     "tmpfs",
     "tty",
     "user",
-    "volumes",
 ];
 const ALSO_HARMLESS: [&str; 5] = ["develop", "oom_kill_disable", "storage_opt", "ulimits", "working_dir"];
 
@@ -229,6 +226,10 @@ fn of_setting(key: &str, node: &Node) -> Option<Right> {
         }
         "cap_add" => (Right::Capabilities, !is_empty(node)),
         "cgroup_parent" | "credential_spec" => (Right::Security, true),
+        // They are read by what makes containers: runc, crun and Podman take devices, sockets and files to remove from them.
+        "annotations" => (Right::Security, !is_empty(node)),
+        "logging" => (Right::Other, logs_to_host(node)),
+        "volumes" => (Right::Other, node.items().iter().any(has_mount_options)),
         key => {
             let known = HARMLESS.contains(&key) || ALSO_HARMLESS.contains(&key) || key == "cap_drop";
             (Right::Other, !known && (!key.starts_with("x-") || key.starts_with("x-podman")))
@@ -278,7 +279,35 @@ fn is_bind(options: &Node) -> bool {
 }
 
 fn is_empty(node: &Node) -> bool {
-    matches!(&node.value, Value::List(items) if items.is_empty())
+    match &node.value {
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Text(_) => false,
+    }
+}
+
+/// Whether a log goes to a file or a socket of the host: Podman writes it wherever `path` says, and others read keys there.
+fn logs_to_host(logging: &Node) -> bool {
+    const PLAIN: [&str; 9] =
+        ["compress", "env", "env-regex", "labels", "labels-regex", "max-file", "max-size", "mode", "tag"];
+    let to_host = |(key, value): &(Text, Node)| {
+        let text = value.text().unwrap_or("$");
+        !PLAIN.contains(&key.text.as_str())
+            && (key.text == "path" || text.starts_with('/') || text.contains("unix") || text.contains('$'))
+    };
+    let options = logging.get("options").filter(|options| !options.is_null());
+    options.is_some_and(|o| !matches!(o.value, Value::Map(_)) || o.entries().iter().any(to_host))
+}
+
+/// Whether a volume of the long form brings options where there should be none: engines join its parts with colons and commas, and
+/// Podman's overlay names folders of the host.
+fn has_mount_options(volume: &Node) -> bool {
+    const KNOWN: [&str; 9] = ["", "private", "rprivate", "shared", "rshared", "slave", "rslave", "z", "Z"];
+    let known = |node: &Node| node.is_null() || node.text().is_some_and(|t| KNOWN.contains(&t));
+    let parts = volume.entries().iter().map(|(_, part)| part);
+    let inner = parts.flat_map(|part| ["propagation", "selinux"].map(|key| part.get(key))).flatten();
+    let target = volume.get("target").map_or("", |node| node.text().unwrap_or("$"));
+    target.contains([':', ',', '$']) || inner.into_iter().any(|node| !known(node))
 }
 
 /// Where a path leads.

@@ -67,6 +67,23 @@ fn what_a_service_asks_for() {
         ("env_file: [a.env, {path: ../x}]", "/var/sota/compose-apps/x"),
         ("label_file: [/etc/shadow]", "/etc/shadow"),
         ("ports: ['80:80']", ""),
+        ("logging: {driver: json-file, options: {max-size: '$S', tag: 'a/b'}}", ""),
+        ("logging: {driver: syslog, options: {syslog-address: 'tcp://192.0.2.1:514'}}", ""),
+        ("logging: {driver: k8s-file, options: {path: etc/profile.d/x.sh}}", "other"),
+        ("logging: {options: {syslog-address: 'unixgram:///run/x'}}", "other"),
+        ("logging: {options: {syslog-tls-ca-cert: /etc/shadow}}", "other"),
+        ("logging: {options: {fluentd-address: $X}}", "other"),
+        ("logging: {options: ['path=/etc/x']}", "other"),
+        ("logging:", ""),
+        ("annotations: {org.systemd.property.DevicePolicy: \"'auto'\"}", "security"),
+        ("annotations: ['io.podman.annotations.cid-file=/etc/shadow']", "security"),
+        ("annotations: {}", ""),
+        ("volumes: [{type: bind, source: ., target: '/x:O,upperdir=/etc,workdir=/y'}]", "other"),
+        ("volumes: [{type: bind, source: ., target: $X}]", "other"),
+        ("volumes: [{type: bind, source: ., target: /x, bind: {propagation: 'O,upperdir=/etc'}}]", "other"),
+        ("volumes: [{type: volume, source: d, target: /x, bind: {propagation: 'O,upperdir=/etc'}}]", "other"),
+        ("volumes: [{type: bind, source: ., target: /x, bind: {selinux: 'z,O'}}]", "other"),
+        ("volumes: [{type: bind, source: ., target: /x, bind: {propagation: rslave, selinux: z}}]", ""),
     ];
     for (service, expected) in table {
         assert_eq!(rights(service, ""), expected, "{service}");
