@@ -12,7 +12,8 @@ use ostree_common::http::HttpServer;
 use ostree_common::{Device, Server, noise, run, text};
 use rust_ota::gateway::{Http, HttpSettings, PlainHttp};
 use rust_ota::payload::ostree::{
-    FolderSource, HttpSource, OstreeError, OstreeErrorClass, PullOptions, PullReport, pull,
+    Booted, FolderSource, HttpSource, OstreeError, OstreeErrorClass, OstreeSettings, PullOptions, PullReport,
+    Sysroot, pull,
 };
 
 fn fetch(server: &Server, device: &Device, commit: &str) -> Result<PullReport, OstreeError> {
@@ -344,4 +345,38 @@ fn a_boot_that_has_room_for_two_kernels_is_enough() {
     device.open().deploy(&third, "third").unwrap();
     assert_eq!(device.commits(0), [third, systems[1].clone()]);
     device.fsck();
+}
+
+/// Of the system that does not run: its entry in the menu, or what that leads to.
+#[test]
+fn a_damaged_entry_of_the_menu_stops_nothing() {
+    const CUT: Damage = |bytes| bytes[..bytes.windows(3).position(|w| w == b"/0\n").unwrap()].to_vec();
+    for how in [EMPTY, |bytes| bytes[..20].to_vec(), ZEROS, CUT] {
+        let (server, device, first, second) = world();
+        device.open().deploy(&second, "second").unwrap();
+        damage(&device.root().join("boot/loader/entries/ostree-2-test.conf"), how);
+        assert_eq!(device.commits(0), [first.clone()]);
+        server.write("usr/share/new/file", "newer\n");
+        let third = server.commit();
+        fetch(&server, &device, &third).unwrap();
+        device.open().deploy(&third, "third").unwrap();
+        assert_eq!(device.commits(1), [third, first]);
+    }
+    let (_server, device, first, second) = world();
+    device.open().deploy(&second, "second").unwrap();
+    let gone = device.root().join(format!("ostree/deploy/test/deploy/{second}.0"));
+    run("chattr", &["-i", text(&gone)]);
+    fs::remove_dir_all(&gone).unwrap();
+    assert_eq!(device.commits(0), [first]);
+}
+
+/// Nothing is taken out of a menu in which nothing would be left.
+#[test]
+fn a_menu_without_a_sound_entry_stays_as_it_is() {
+    let (_server, device, _, _) = world();
+    let entry = device.root().join("boot/loader/entries/ostree-1-test.conf");
+    damage(&entry, EMPTY);
+    let settings = OstreeSettings { path: device.root(), os: None, booted: Booted::Index(0) };
+    assert!(Sysroot::open(&settings).is_err());
+    assert!(entry.exists());
 }

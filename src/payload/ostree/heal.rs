@@ -1,5 +1,5 @@
-//! What libostree cannot open a sysroot without: the repository's `config`, its folders, and the origin files of deployments.
-//! A power cut may leave them empty, cut or full of zeros; without a remedy no command would work again, not even the one that
+//! What libostree cannot open a sysroot without: the repository's `config`, its folders, the origin files of deployments, and a menu
+//! whose entries all lead to one. A power cut may leave them empty, cut or full of zeros; without a remedy no command would work again, not even the one that
 //! confirms a boot.
 
 use std::fs;
@@ -34,7 +34,34 @@ pub(super) fn heal(sysroot: &Path) -> Result<bool, OstreeError> {
             healed |= set_aside(&origin).is_ok();
         }
     }
-    Ok(healed)
+    Ok(healed | heal_menu(sysroot))
+}
+
+/// Without the entries that lead to no deployment. One that does has to stay.
+fn heal_menu(sysroot: &Path) -> bool {
+    let entries = files(&sysroot.join("boot/loader/entries"), "conf");
+    let (sound, damaged): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| leads_to_a_deployment(sysroot, entry));
+    if sound.is_empty() {
+        return false;
+    }
+    let mut healed = false;
+    for entry in damaged {
+        make_writable(&entry, &sysroot.join("boot"));
+        healed |= set_aside(&entry).is_ok();
+    }
+    healed
+}
+
+fn leads_to_a_deployment(sysroot: &Path, entry: &Path) -> bool {
+    let bytes = fs::read(entry).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let options =
+        text.lines().filter_map(|line| line.strip_prefix("options")).flat_map(str::split_whitespace);
+    let mut paths = options.filter_map(|option| option.strip_prefix("ostree="));
+    // Of a path that is cut, the folder may be there; the link is not.
+    let is_link = |path: PathBuf| path.is_symlink() && path.is_dir();
+    paths.next().is_some_and(|path| is_link(sysroot.join(path.trim_start_matches('/'))))
 }
 
 impl Sysroot {
@@ -64,18 +91,19 @@ fn heal_config(sysroot: &Path, repo: &Path) -> Result<bool, OstreeError> {
         Ok(bytes) if is_config(&copy) => bytes,
         _ => rescued(&fs::read(&config).unwrap_or_default()).into_bytes(),
     };
-    if fs::File::options()
-        .append(true)
-        .open(&config)
-        .is_err_and(|e| e.kind() == io::ErrorKind::ReadOnlyFilesystem)
-    {
-        // libostree mounts it for writing only once it is open. This process has a mount namespace of its own by now.
-        let _ = mount_remount(sysroot.join("sysroot"), MountFlags::SILENT, "");
-    }
+    make_writable(&config, &sysroot.join("sysroot"));
     let _ = set_aside(&config);
     let doing = format!("{} is damaged; writing it anew", config.display());
     atomic::write(&config, &bytes).map_err(|e| OstreeError::repo(doing, e))?;
     Ok(true)
+}
+
+/// libostree mounts a volume for writing only once the sysroot is open. This process has a mount namespace of its own by now.
+fn make_writable(file: &Path, volume: &Path) {
+    let open = fs::File::options().append(true).open(file);
+    if open.is_err_and(|e| e.kind() == io::ErrorKind::ReadOnlyFilesystem) {
+        let _ = mount_remount(volume, MountFlags::SILENT, "");
+    }
 }
 
 /// The lines that can be read of a damaged configuration, and those that none can be without.
@@ -129,10 +157,14 @@ fn make_folders(repo: &Path) -> io::Result<bool> {
 }
 
 fn origins(sysroot: &Path) -> Vec<PathBuf> {
-    let below =
-        |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let files = below(sysroot.join("ostree/deploy")).flat_map(|os| below(os.join("deploy")));
-    files.filter(|path| path.extension().is_some_and(|e| e == "origin") && path.is_file()).collect()
+    let systems = fs::read_dir(sysroot.join("ostree/deploy")).into_iter().flatten().flatten();
+    systems.flat_map(|os| files(&os.path().join("deploy"), "origin")).collect()
+}
+
+/// The files of a folder whose names end so.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|e| e == extension) && path.is_file()).collect()
 }
 
 fn set_aside(path: &Path) -> io::Result<()> {
