@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{ConfigError, Merged, Settings, load};
+use crate::config::{ConfigError, Merged, Settings, load, report};
 
 /// What `config show` prints. Values that are secrets are not shown.
 pub fn show(paths: &[PathBuf]) -> Result<String, ConfigError> {
@@ -18,7 +18,8 @@ fn render(merged: &Merged, settings: &Settings) -> String {
             text.push_str(&format!("[{section}]\n"));
             current = section;
         }
-        let shown = if is_secret(key) { "(set, not shown)" } else { &value.text };
+        let shown =
+            if is_secret(key) { "(set, not shown)".to_string() } else { report::shown(key, &value.text) };
         text.push_str(&format!("{key} = \"{shown}\"  # {}:{}\n", value.file.display(), value.line));
     }
     if !settings.warnings.is_empty() {
@@ -29,7 +30,7 @@ fn render(merged: &Merged, settings: &Settings) -> String {
     }
     text.push_str("\n# In force, defaults included\n");
     for (name, value) in in_force(settings) {
-        text.push_str(&format!("# {name}: {value}\n"));
+        text.push_str(&format!("# {name}: {}\n", report::shown(name, &value)));
     }
     text
 }
@@ -57,4 +58,18 @@ fn in_force(s: &Settings) -> Vec<(&'static str, String)> {
 
 fn is_secret(key: &str) -> bool {
     ["pass", "p12_password", "token", "secret"].contains(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_login_is_shown() {
+        let mut merged = Merged::default();
+        let text = "[tls]\nserver = https://u:hush@h/x\n[network]\nproxy = u:hush@p:1\n[p11]\npass = hush\n";
+        merged.apply(std::path::Path::new("/etc/a.toml"), text).unwrap();
+        let shown = render(&merged, &Settings::from_merged(&merged).unwrap());
+        assert!(!shown.contains("hush") && shown.contains("(withheld)@h/x"), "{shown}");
+    }
 }

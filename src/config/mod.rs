@@ -6,7 +6,7 @@ mod fragments;
 mod merged;
 mod network;
 mod reader;
-mod report;
+pub(crate) mod report;
 mod secondaries;
 mod settings;
 mod unknown;
@@ -15,7 +15,7 @@ pub use apps::{AppSettings, EngineKind};
 pub use director::{DirectorSettings, KeyType, SharedCredential, Trust};
 pub use fragments::{Fragment, Parsed, parse};
 pub use merged::{Merged, Value};
-pub use network::NetworkSettings;
+pub use network::{NetworkSettings, without_login};
 pub use secondaries::{VirtualSecondary, secondaries};
 pub use settings::{Metadata, RollbackMode, Settings};
 

@@ -50,3 +50,12 @@ impl NetworkSettings {
         )
     }
 }
+
+/// A proxy without its login, which may stand there without a scheme, and with letters that no address has.
+pub fn without_login(proxy: &str) -> String {
+    let (scheme, rest) = proxy.find("://").map_or(("", proxy), |at| proxy.split_at(at + 3));
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}(withheld)@{host}"),
+        None => proxy.to_string(),
+    }
+}

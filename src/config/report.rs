@@ -13,7 +13,7 @@ pub fn report(merged: &Merged) -> String {
             text.push_str(&format!("{}[{section}]\n", if last.is_some() { "\n" } else { "" }));
             last = Some(section);
         }
-        let value = if is_secret(key) { WITHHELD.to_string() } else { without_login(&value.text) };
+        let value = if is_secret(key) { WITHHELD.to_string() } else { shown(key, &value.text) };
         text.push_str(&format!("{key} = \"{value}\"\n"));
     }
     text
@@ -24,6 +24,11 @@ fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = ["pass", "secret", "token", "credential", "auth", "api_key"];
     words.iter().any(|word| key.contains(word)) || key == "pin" || key.ends_with("_pin")
+}
+
+/// A value without a login that may be in it.
+pub(crate) fn shown(key: &str, value: &str) -> String {
+    if key.ends_with("proxy") { super::without_login(value) } else { without_login(value) }
 }
 
 /// `https://user:password@host` without the middle, also within a list or a command.
@@ -46,10 +51,11 @@ mod tests {
         let mut merged = Merged::default();
         let text = "[tls]\nserver = https://user:pw@h:8443/a\n[p11]\npass = 1234\nmodule = /usr/lib/x.so\n\
             [provision]\np12_password = x\n[storage]\ntls_pkey_path = pkey.pem\n\
-            [pacman]\ntags = \"main, http://a:b@c/,ftp://d@e\"\nhub_auth_creds_endpoint = z\nuser_pin = 1\n";
+            [pacman]\ntags = \"main, http://a:b@c/,ftp://d@e\"\nhub_auth_creds_endpoint = z\nuser_pin = 1\n\
+            [network]\nproxy = me:hush@proxy:3128\n";
         merged.apply(Path::new("f"), text).unwrap();
         let told = report(&merged);
-        for secret in ["1234", "pw@", "\"x\"", "a:b", "d@", "\"1\"", "\"z\""] {
+        for secret in ["1234", "pw@", "\"x\"", "a:b", "d@", "\"1\"", "\"z\"", "hush"] {
             assert!(!told.contains(secret), "{secret} is in\n{told}");
         }
         for plain in [

@@ -6,7 +6,7 @@ use ureq::Proxy;
 use ureq::http::Uri;
 
 use super::redact::redacted;
-use crate::config::NetworkSettings;
+use crate::config::{NetworkSettings, without_login};
 
 /// What is configured, and what the environment says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Proxies {
         if uri.host().is_none_or(|host| bypassed(&self.none, host, port)) {
             return Ok(None);
         }
-        let name = redacted(proxy);
+        let name = redacted(&without_login(proxy));
         if proxy.to_ascii_lowercase().starts_with("socks") {
             return Err(format!(
                 "the proxy {name} is of a kind that this client does not speak; name an http:// proxy"
@@ -179,6 +179,12 @@ mod tests {
         assert_eq!(chosen(None, &[("http_proxy", "x:1")], "http://ota.example/"), is("x:1"));
         assert_eq!(chosen(None, &[("http_proxy", "x:1")], url), Ok(None));
         assert_eq!(chosen(Some("http://u:p@set:9"), &env, url), is("http://(withheld)@set:9"));
+        assert_eq!(chosen(Some("u:p@set:9"), &env, url), is("(withheld)@set:9"));
+        for bad in ["socks5://u:secret@h", "http://u:(secret@h:1", "http://u:it's secret@h:1", "u:secret@h:x"]
+        {
+            let error = chosen(Some(bad), &[], url).unwrap_or_else(Some).unwrap();
+            assert!(!error.contains("secret") && error.contains("(withheld)@h"), "{error}");
+        }
         assert_eq!(chosen(Some("none"), &env, url), Ok(None));
         assert_eq!(chosen(Some("http://set:9"), &[("NO_PROXY", "ota.example")], url), Ok(None));
         for bad in ["socks5://h:1", "ftp://h", "http://", "::"] {
