@@ -99,7 +99,8 @@ impl Last {
         let key = |last: &Last| (last.stage, last.code, last.target.clone(), last.outcome.clone());
         key(self) != key(stored)
             || self.error.is_some() != stored.error.is_some()
-            || (self.error.is_some() && (self.failures <= Last::EACH || self.when - stored.when >= OLDEST))
+            || (self.error.is_some()
+                && (self.failures <= Last::EACH || self.when.saturating_sub(stored.when) >= OLDEST))
             // A clock that was set back must not keep an old record for ever.
             || self.when < stored.when
     }
@@ -146,6 +147,8 @@ mod tests {
         }
         assert_eq!(now.unwrap().failures, 100_000, "the process counts on");
         assert!((1000..1500).contains(&writes), "{writes} writes in a year");
+        let lowest = Last { failures: 20, ..failed(i64::MIN) };
+        assert!(failed(5).after(Some(&lowest)).is_news(Some(&lowest)), "whatever the file says");
         let good = |when| Last { when, outcome: "up-to-date".into(), ..Last::default() }.after(None);
         assert!(!good(10_000_000).is_news(Some(&good(0))));
         assert!(good(0).is_news(Some(&failed(0).after(None))), "the end of the trouble is news");
