@@ -166,11 +166,20 @@ fn toml_files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
-        if file.extension().is_some_and(|e| e == "toml") && file.is_file() {
+        if file.extension().is_some_and(|e| e == "toml") && counts(&file) {
             files.push(file);
         }
     }
     Ok(files)
+}
+
+/// Also a link to /dev/null, which hides a file of its name, and one that leads nowhere: that is an error when it is read, since
+/// settings that somebody wanted are not there. Not what may have no end.
+fn counts(file: &Path) -> bool {
+    match fs::metadata(file) {
+        Ok(about) => about.is_file() || file.canonicalize().is_ok_and(|path| path == Path::new("/dev/null")),
+        Err(_) => true,
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +207,34 @@ mod tests {
         let polling = merged.get("uptane", "polling_sec").unwrap();
         assert_eq!((polling.text.as_str(), polling.line), ("3", 2));
         assert!(polling.file.ends_with("etc/z-50.toml"));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_link_hides_a_file_or_is_an_error_if_it_leads_nowhere() {
+        let root = std::env::temp_dir().join(format!("rust-ota-masked-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        for folder in ["usr", "etc/x.toml"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        fs::write(root.join("usr/40.toml"), "[pacman]\ntags = old\n").unwrap();
+        let paths = [root.join("usr"), root.join("etc")];
+        let link = |to: &str| {
+            let _ = fs::remove_file(root.join("etc/40.toml"));
+            std::os::unix::fs::symlink(to, root.join("etc/40.toml")).unwrap();
+        };
+        link("/dev/null");
+        assert_eq!(Merged::read(&paths).unwrap().get("pacman", "tags"), None);
+        link("/nonexistent/x");
+        assert!(Merged::read(&paths).unwrap_err().to_string().contains("etc/40.toml"));
+        let (merged, faults) = Merged::read_leniently(&paths);
+        assert!(faults.len() == 1 && merged.is_empty());
+        // What may have no end is passed over.
+        for endless in ["/dev/zero", "fifo"] {
+            link(endless);
+            let _ = std::process::Command::new("mkfifo").arg(root.join("etc/fifo")).status();
+            assert_eq!(Merged::read(&paths).unwrap().get("pacman", "tags").unwrap().text, "old", "{endless}");
+        }
         fs::remove_dir_all(root).unwrap();
     }
 
