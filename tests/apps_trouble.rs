@@ -209,6 +209,34 @@ fn a_container_that_nobody_named_is_stopped() {
     device.ota(&["check"]).expect(17).says("web: not running");
 }
 
+/// podman-compose since 1.1 takes variables from the `.env` of the folder that it is run in, and of that of the Compose file.
+#[test]
+fn no_engine_is_run_in_a_folder_that_an_app_may_write() {
+    let Some(device) = Device::new("apps-folder") else { return };
+    let bin = device.shop.world.dir.join("bin");
+    let _ = fs::remove_file(bin.join("podman"));
+    std::os::unix::fs::symlink(bin.join("docker"), bin.join("podman")).unwrap();
+    let program = bin.join("compose");
+    fs::write(&program, "#!/bin/sh\npwd >> \"$DOCKER_STANDIN/folders\"\nexec podman compose \"$@\"\n")
+        .unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let image = device.shop.image("f/web:1", "one", 1000);
+    device.release(2, &web(&image));
+    for engine in ["podman", "docker"] {
+        let program = program.display();
+        let text = format!("engine = {engine}\napp_start_sec = 3\napp_settle_sec = 0\n");
+        device
+            .shop
+            .world
+            .fragment("70-docker", &format!("[pacman]\ndocker_compose_bin = {program}\n[rust_ota]\n{text}"));
+        let _ = fs::remove_file(device.engine.join("c-web-web"));
+        device.ota(&["update"]).expect(0);
+        let folders = fs::read_to_string(device.engine.join("folders")).unwrap();
+        let given = device.given().parent().unwrap().canonicalize().unwrap();
+        assert!(folders.lines().all(|folder| Path::new(folder) == given), "{engine}: {folders}");
+    }
+}
+
 #[test]
 fn what_an_app_may_ask_for() {
     let Some(device) = Device::new("apps-rights") else { return };

@@ -293,7 +293,8 @@ impl Engine {
             command.arg("--project-directory").arg(self.project(app));
             command.arg("--env-file").arg(self.given_path(app, VARIABLES));
         }
-        command.args(words).current_dir(self.project(app));
+        // Engines take variables from the folder that they are run in, and the app's own is the app's to write.
+        command.args(words).current_dir(self.projects.join(GIVEN).join(app));
         let (out, errors) = output(command, WORK)?;
         Ok(format!("{}\n{}", out.trim(), errors.trim()))
     }
