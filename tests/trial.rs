@@ -345,6 +345,35 @@ fn a_client_that_cannot_act_does_not_confirm_its_first_start() {
     }
 }
 
+/// What another command takes over meanwhile is no word of a client that can act; and the state may lie elsewhere.
+#[test]
+fn a_first_start_stays_one_until_it_is_confirmed() {
+    let world = World::new("unable-still");
+    reboots_are_noted(&world);
+    let first = world.deployments()[0].clone();
+    let second = world.release(2);
+    world.ota(&["update"]).expect(100);
+    fs::remove_dir_all(world.path("sota/rust-ota")).unwrap();
+    let facts = serde_json::json!({"device_id": "device-1", "registered": 0, "ecus": [["serial-7", "test-board"]], "versions": [
+        {"sha256": first, "name": "test-board-1", "is_current": 1, "was_installed": 1},
+        {"sha256": second, "name": "test-board-2", "is_pending": 1, "correlation_id": "2-x"},
+    ]});
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/old_client.py");
+    world.run("python3", &[script, &world.path("sota/old.db"), &facts.to_string()]);
+    world.fragment("80-old", "[storage]\nsqldb_path = old.db\n");
+    let (key, aside) = (world.path("sota/import/pkey.pem"), world.path("pkey.pem"));
+    fs::rename(&key, &aside).unwrap();
+    world.reboot_into(0);
+    for command in ["check", "update", "report", "check"] {
+        world.ota(&["finalize"]).expect(1).says("this boot is not confirmed");
+        world.ota(&[command]);
+        assert_eq!(world.boot_variable("upgrade_available"), "1", "{command}");
+    }
+    fs::rename(&aside, &key).unwrap();
+    world.ota(&["finalize"]).expect(0);
+    is_confirmed(&world, "the key is back");
+}
+
 #[test]
 fn a_client_that_can_act_confirms_its_first_start() {
     let world = taken_over("able");

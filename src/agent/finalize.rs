@@ -62,6 +62,7 @@ impl Working<'_> {
         match verdict {
             Verdict::NotRebooted => return Ok(Outcome::RebootNeeded(pending.target)),
             Verdict::PassedBy => return self.boot_again(installed, pending),
+            Verdict::CameUp => agent.must_be_able_again()?,
             _ => {}
         }
         let running =

@@ -8,18 +8,20 @@ use crate::config::Trust;
 use crate::device::old::OldState;
 use crate::device::stored_key;
 use crate::gateway::events::Kind;
-use crate::store::{EventQueue, TargetRecord};
+use crate::store::{EventQueue, TargetRecord, atomic};
 use crate::uptane::Repository;
 
-/// The state of aktualizr and aktualizr-lite.
+/// The state of aktualizr and aktualizr-lite, where no configuration that can be read says another place.
 const OLD_STATE: &str = "sql.db";
+/// There from when something was lacking until nothing is: a state that came meanwhile does not end a first start.
+const UNABLE: &str = "unable";
 
 impl Agent {
     /// What this client lacks to act here, each in a sentence that says what to do. Nothing on a device that it has acted for.
     pub fn lacks(&self, boot: &BootState) -> Vec<String> {
         let settings = &self.settings;
-        let first =
-            !settings.state.join("installed.json").exists() && settings.storage.join(OLD_STATE).exists();
+        let old = settings.old_database.exists() || settings.storage.join(OLD_STATE).exists();
+        let first = old && (!settings.state.join("installed.json").exists() || self.was_unable());
         if !boot.trial || boot.rolled_back == Some(true) || !first {
             return Vec::new();
         }
@@ -69,12 +71,43 @@ impl Agent {
     /// Refuses to confirm a boot after which nobody could update this device. The server hears of it when it can be told.
     pub(super) fn must_be_able(&self, boot: &BootState) -> Result<(), AgentError> {
         let lacks = self.lacks(boot);
+        self.note_unable(!lacks.is_empty());
         if lacks.is_empty() {
             return Ok(());
         }
         let error = AgentError::Unable { lacks };
         self.tell_once(&error.to_string());
         Err(error)
+    }
+
+    /// The same where something was lacking before: an update of the old client that was taken over looks like one of ours.
+    pub(super) fn must_be_able_again(&self) -> Result<(), AgentError> {
+        match self.bootloader.state() {
+            Ok(boot) if self.was_unable() => self.must_be_able(&boot),
+            _ => Ok(()),
+        }
+    }
+
+    /// Before a state is taken over, by whatever command.
+    pub(super) fn look_at_first_start(&self) {
+        if let Ok(boot) = self.bootloader.state() {
+            self.note_unable(!self.lacks(&boot).is_empty());
+        }
+    }
+
+    fn was_unable(&self) -> bool {
+        self.settings.state.join(UNABLE).exists()
+    }
+
+    fn note_unable(&self, unable: bool) {
+        let note = self.settings.state.join(UNABLE);
+        if unable == note.exists() {
+            return;
+        }
+        let noted = if unable { atomic::write(&note, b"") } else { atomic::remove(&note) };
+        if let Err(error) = noted {
+            log::warn!("{error}");
+        }
     }
 
     /// Each start of a trial says the same.

@@ -30,7 +30,11 @@ impl Agent {
         }
         let good = match Installed::load(&self.settings.state) {
             Ok(Installed { pending: Some(pending), .. }) => {
-                self.verdict(&self.content()?, &pending)? == Verdict::CameUp
+                let came_up = self.verdict(&self.content()?, &pending)? == Verdict::CameUp;
+                if came_up {
+                    self.must_be_able_again()?;
+                }
+                came_up
             }
             Ok(_) => self.is_unknown_trial(&self.bootloader.state()?)?,
             // What cannot be read says nothing against this boot.

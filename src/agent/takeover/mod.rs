@@ -46,6 +46,7 @@ impl Working<'_> {
         let folder = &agent.settings.state;
         let now = agent.now()?;
         let records = agent.records(old, now)?;
+        agent.look_at_first_start();
         TakeOver::new(stamp.text(), old.schema, false).save(folder)?;
         metadata::import(&agent.settings, old);
         agent.keep_credentials(old)?;
