@@ -108,17 +108,39 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError
 
 /// Reads a JSON file. One that does not parse is set aside as `NAME.damaged` and named in the error.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = read(path)? else { return Ok(None) };
+    let Some(bytes) = read_whole(path)? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(e) => Err(set_aside(path, e.to_string())),
     }
 }
 
+/// The same as [`read`] of a file of ours. One whose bytes cannot be had any more, or that became a folder, is set aside.
+pub fn read_whole(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    use rustix::io::Errno;
+    const DAMAGE: [Errno; 4] = [Errno::IO, Errno::ISDIR, Errno::UCLEAN, Errno::BADMSG];
+    match read(path) {
+        Err(StoreError::Io { source, .. })
+            if Errno::from_io_error(&source).is_some_and(|error| DAMAGE.contains(&error)) =>
+        {
+            Err(set_aside(path, source.to_string()))
+        }
+        read => read,
+    }
+}
+
 /// Moves a damaged file out of the way and says so.
 pub fn set_aside(path: &Path, reason: String) -> StoreError {
     let target = beside(path, ".damaged");
-    match fs::rename(path, &target) {
+    // Of two kinds, or of two folders, one does not take the other's place.
+    let moved = fs::rename(path, &target).or_else(|error| {
+        if target.is_dir() || path.is_dir() {
+            let _ = fs::remove_file(&target).or_else(|_| fs::remove_dir_all(&target));
+            return fs::rename(path, &target);
+        }
+        Err(error)
+    });
+    match moved {
         Ok(()) => StoreError::Damaged { path: path.to_path_buf(), set_aside: target, reason },
         Err(e) => StoreError::io("move aside", path, e),
     }

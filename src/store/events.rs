@@ -66,21 +66,22 @@ impl EventQueue {
     }
 
     fn lines(&self) -> Result<Vec<Line>, StoreError> {
-        let Some(bytes) = atomic::read(&self.path)? else { return Ok(Vec::new()) };
+        // Events are worth less than an update: a damaged queue is set aside and a new one begins.
+        let begin_anew = |error| match error {
+            damaged @ StoreError::Damaged { .. } => {
+                log::warn!("{damaged}");
+                Ok(Vec::new())
+            }
+            error => Err(error),
+        };
+        let bytes = match atomic::read_whole(&self.path) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => return begin_anew(error),
+        };
         // Line by line: serde_json's reader of a stream of values panics at some that end in a number.
         let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         let parsed = lines.map(serde_json::from_slice).collect::<Result<Vec<Line>, _>>();
-        match parsed {
-            Ok(lines) => Ok(lines),
-            // Events are worth less than an update: a damaged queue is set aside and a new one begins.
-            Err(error) => match atomic::set_aside(&self.path, error.to_string()) {
-                damaged @ StoreError::Damaged { .. } => {
-                    log::warn!("{damaged}");
-                    Ok(Vec::new())
-                }
-                error => Err(error),
-            },
-        }
+        parsed.or_else(|error| begin_anew(atomic::set_aside(&self.path, error.to_string())))
     }
 
     fn write(&self, lines: &[Line]) -> Result<(), StoreError> {
@@ -183,6 +184,10 @@ mod tests {
         queue.push(event("a"), 1).unwrap();
         assert_eq!(texts(&queue), ["a"]);
         assert!(folder.join("events.jsonl.damaged").exists());
+        std::fs::remove_file(folder.join("events.jsonl")).unwrap();
+        std::fs::create_dir(folder.join("events.jsonl")).unwrap();
+        queue.push(event("b"), 1).unwrap();
+        assert_eq!(texts(&queue), ["b"]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

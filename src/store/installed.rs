@@ -219,6 +219,16 @@ mod tests {
         assert!(error.to_string().contains("installed.json is damaged"), "{error}");
         assert!(folder.join("installed.json.damaged").exists());
         assert_eq!(Installed::load(&folder).unwrap(), Installed::default(), "the next run starts without it");
+
+        // What a repair of the file system makes of it, twice.
+        for _ in 0..2 {
+            std::fs::create_dir_all(folder.join("installed.json/lost")).unwrap();
+            assert!(matches!(Installed::load(&folder), Err(StoreError::Damaged { .. })));
+            assert!(folder.join("installed.json.damaged/lost").exists());
+            assert_eq!(Installed::load(&folder).unwrap(), Installed::default());
+        }
+        std::fs::write(folder.join("installed.json"), "{").unwrap();
+        assert!(matches!(Installed::load(&folder), Err(StoreError::Damaged { .. })));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }
