@@ -561,6 +561,71 @@ fn a_body_ends_at_its_signed_size() {
     }
 }
 
+/// What a file unpacks to is limited too, with or without signed sizes: little that is packed may be much.
+#[test]
+fn a_file_that_unpacks_to_more_than_the_limit_is_refused() {
+    let server = Server::new();
+    server.write("usr/share/zeros", vec![0; 4 << 20]);
+    for options in [&["--generate-sizes"][..], &[]] {
+        let commit = server.commit_with(options);
+        let http = HttpServer::new(server.repo());
+        let limits = Limits { file: 1 << 20, ..Limits::default() };
+        let limited = PullOptions { limits, ..self::options() };
+        let device = Device::new();
+        let error = pull(&device.open(), &source(&http.url()), &commit, &limited, &mut |_| {}).unwrap_err();
+        assert_eq!(error.class(), OstreeErrorClass::Verification, "{error}");
+        assert!(error.to_string().contains(&format!("{} bytes are over {}", 4 << 20, 1 << 20)), "{error}");
+        recovers(&server, &device, &commit);
+    }
+}
+
+/// A folder with so many files. The object of one with 1500 is not held in memory.
+fn wide_folder(server: &Server, files: usize, content: &str) -> (String, String) {
+    for number in 0..files {
+        server.write(&format!("usr/share/wide/{}-{number:04}", "n".repeat(100)), content);
+    }
+    let commit = server.commit();
+    let repo = server.repo();
+    let line = run("ostree", &["ls", "-d", "-C", "--repo", text(&repo), &commit, "/usr/share/wide"]);
+    let hash = line.split_whitespace().find(|word| word.len() == 64).unwrap();
+    (commit, format!("objects/{}/{}.dirtree", &hash[..2], &hash[2..]))
+}
+
+#[test]
+fn what_a_wrong_folder_names_is_not_asked_for() {
+    for (files, least) in [(3, 0), (1500, 128 << 10)] {
+        let server = Server::new();
+        let (commit, folder) = wide_folder(&server, files, "one\n");
+        let (other_commit, other_folder) = wide_folder(&server, files, "two\n");
+        let other = fs::read(server.repo().join(&other_folder)).unwrap();
+        assert!(other.len() > least && folder != other_folder);
+        let name = format!("/usr/share/wide/{}-0000", "n".repeat(100));
+        let named = relative(&server, &server.object(&other_commit, &name));
+        let device = Device::new();
+        let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+            if request.path == folder { Answer::Bytes(other.clone()) } else { Answer::File }
+        });
+        let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+        assert!(matches!(error, OstreeError::Checksum { .. }), "{error}");
+        assert!(http.requests().iter().all(|request| request.path != named), "{files}");
+        recovers(&server, &device, &commit);
+    }
+}
+
+#[test]
+fn a_folder_ends_at_its_signed_size() {
+    let server = Server::new();
+    let (commit, folder) = wide_folder(&server, 1500, "one\n");
+    let length = fs::metadata(server.repo().join(&folder)).unwrap().len();
+    let device = Device::new();
+    let http = HttpServer::with_faults(server.repo(), move |request: &Request| {
+        if request.path == folder { Answer::Endless } else { Answer::File }
+    });
+    let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+    assert!(matches!(error, OstreeError::TooLarge { limit, .. } if limit == length), "{length}: {error}");
+    recovers(&server, &device, &commit);
+}
+
 /// The parts of objects that lie in the repository.
 fn parts(device: &Device) -> Vec<String> {
     let entries = fs::read_dir(device.repo().join("tmp")).unwrap().flatten();
@@ -581,6 +646,24 @@ fn free(device: &Device) -> u64 {
     stat.f_bavail * stat.f_frsize
 }
 
+/// What is done, and the least that was free meanwhile.
+fn least_free<T>(device: &Device, work: impl FnOnce() -> T) -> (T, u64) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut least = free(device);
+            while !done.load(Ordering::Relaxed) {
+                least = least.min(free(device));
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            least
+        });
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        (result, watch.join().unwrap())
+    })
+}
+
 /// The same where no size was signed: the reserve is kept, and the next run with an honest server needs no help.
 #[test]
 fn a_body_without_end_leaves_the_reserve_and_nothing_else() {
@@ -595,9 +678,11 @@ fn a_body_without_end_leaves_the_reserve_and_nothing_else() {
             if request.path.ends_with(&end) { Answer::Endless } else { Answer::File }
         });
         for _ in 0..2 {
-            let error = try_pull(&device, &http.url(), &commit).unwrap_err();
+            let (error, least) = least_free(&device, || try_pull(&device, &http.url(), &commit).unwrap_err());
             let OstreeError::NoSpace { reserved, .. } = error else { panic!("{kind}: {error}") };
-            assert!(reserved > 0 && free(&device) >= reserved, "{kind}: {} of {reserved}", free(&device));
+            // What is read at once may come between two looks.
+            assert!(reserved > 0 && least + (128 << 10) >= reserved, "{kind}: {least} of {reserved}");
+            assert!(free(&device) >= reserved, "{kind}: {} of {reserved}", free(&device));
             assert!(parts(&device).is_empty(), "{kind}");
         }
         recovers(&server, &device, &commit);
