@@ -5,7 +5,7 @@ mod ostree_common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ostree::glib::{Bytes, Variant, VariantTy};
-use ostree_common::{Device, Server, noise, run, text};
+use ostree_common::{Device, Folder, Server, noise, run, text};
 use rust_ota::decide::{SignedDelta, SignedFile};
 use rust_ota::payload::ostree::{
     FolderSource, ObjectSource, Opened, OstreeError, PullOptions, PullReport, SourceError, Superblock, pull,
@@ -438,6 +438,116 @@ fn the_process_has_limits_and_one_that_breaks_them_is_remembered() {
 
 fn bed_options_again(options: &PullOptions) -> PullOptions {
     PullOptions { program: env!("CARGO_BIN_EXE_rust-ota").into(), ..options.clone() }
+}
+
+/// The process of a delta, stopped when it has given up what it gives up, and the pull that waits for it.
+fn with_process<T>(bed: &Bed, look: impl FnOnce(u32) -> T) -> T {
+    let stop = Arc::new(AtomicBool::new(false));
+    let options = PullOptions {
+        signed_deltas: bed.signed(),
+        program: bed.program(&format!("RUST_OTA_DELTA=hang exec {} \"$@\"", env!("CARGO_BIN_EXE_rust-ota"))),
+        stop: Some(stop.clone()),
+        ..bed.options()
+    };
+    std::thread::scope(|scope| {
+        let pull =
+            scope.spawn(|| pull(&bed.device.open(), &bed.source(), &bed.second, &options, &mut |_| {}));
+        // Written when all else is prepared.
+        let prepared = bed.device.repo().join("tmp/rust-ota-delta/repo/config");
+        while fs::read(&prepared).unwrap_or_default().is_empty() && !pull.is_finished() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let found = process_of(&bed.device.repo()).map(look);
+        stop.store(true, Ordering::Relaxed);
+        assert!(matches!(pull.join().unwrap(), Err(OstreeError::Stopped)));
+        found.expect("its process is there")
+    })
+}
+
+/// The process that was told of this repository.
+fn process_of(repo: &Path) -> Option<u32> {
+    let repo = fs::canonicalize(repo).unwrap();
+    let number = |entry: fs::DirEntry| {
+        let line = String::from_utf8_lossy(&fs::read(entry.path().join("cmdline")).ok()?).into_owned();
+        let ours = line.contains("internal-apply") && line.contains(text(&repo));
+        entry.file_name().to_str()?.parse().ok().filter(|_| ours)
+    };
+    fs::read_dir("/proc").unwrap().flatten().find_map(number)
+}
+
+#[test]
+fn what_the_process_of_a_delta_has_given_up() {
+    let bed = Bed::small();
+    let (status, limits, root, namespaces) = with_process(&bed, |pid| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+        let link = |pid: &str, name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+        let same =
+            ["ns/net", "ns/ipc", "ns/mnt"].map(|name| link(&pid.to_string(), name) == link("self", name));
+        (read("status"), read("limits"), link(&pid.to_string(), "root"), same)
+    });
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_string();
+    assert_eq!(field("NoNewPrivs:"), "1");
+    // CAP_DAC_READ_SEARCH at most.
+    for set in ["CapInh:", "CapPrm:", "CapEff:"] {
+        let held = u64::from_str_radix(&field(set), 16).unwrap();
+        assert_eq!(held & !(1 << 2), 0, "{set} {held:x}");
+    }
+    let limit = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let (soft, hard) = line.trim().split_once(char::is_whitespace).unwrap();
+        assert_eq!(soft, hard.split_whitespace().next().unwrap(), "{name}");
+        soft.parse::<u64>().unwrap_or(u64::MAX)
+    };
+    assert_eq!((limit("Max core file size"), limit("Max open files")), (0, 256));
+    assert!(limit("Max data size") <= 48 << 20 && limit("Max cpu time") < 3600);
+    assert!(limit("Max file size") < 64 << 20 && limit("Max address space") < 2 << 30);
+    // Where this test may make namespaces: no network, and no folder but its own.
+    if rustix::process::getuid().is_root() {
+        assert_eq!(namespaces, [false; 3]);
+        assert!(root.ends_with("tmp/rust-ota-delta"), "{}", root.display());
+    }
+}
+
+/// The other half of the next test: runs in a process of its own.
+#[test]
+#[ignore = "a helper process of another test"]
+fn pull_a_delta_in_a_process() {
+    let bed = Bed::small();
+    with_process(&bed, |pid| {
+        println!("pid {pid}");
+        std::io::stdout().flush().unwrap();
+        std::thread::sleep(Duration::from_secs(600));
+    });
+}
+
+#[test]
+fn a_client_that_is_killed_takes_the_process_with_it() {
+    let folder = Folder::new("killed");
+    let mut client = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "pull_a_delta_in_a_process", "--nocapture"])
+        .env("TMPDIR", &folder.0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let pid =
+        lines.map_while(Result::ok).find_map(|line| Some(line.split_once("pid ")?.1.to_string())).unwrap();
+    let there = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    assert!(there());
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let gone = (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        !there()
+    });
+    if !gone {
+        let _ = Command::new("kill").args(["-9", &pid]).status();
+    }
+    assert!(gone);
 }
 
 #[test]

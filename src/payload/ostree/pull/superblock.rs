@@ -90,6 +90,8 @@ fn swapped(metadata: &Variant) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ::ostree::glib::prelude::ToVariant;
+
     use super::*;
 
     #[test]
@@ -105,5 +107,56 @@ mod tests {
         let (from, to) = (String::new(), String::new());
         let superblock = Superblock { from, to, parts: vec![part; 2], besides: 0 };
         assert_eq!((superblock.size(), superblock.unpacked()), (u64::MAX, u64::MAX));
+    }
+
+    fn superblock(to: &[u8], parts: usize) -> Vec<u8> {
+        let bytes = |bytes: &[u8]| Variant::array_from_fixed_array(bytes);
+        let none = || VariantDict::new(None).end();
+        let empty = |kind: &str| {
+            Variant::array_from_iter_with_type(VariantTy::new(kind).unwrap(), Vec::<Variant>::new())
+        };
+        let commit = [
+            none(),
+            bytes(&[]),
+            empty("(say)"),
+            "".to_variant(),
+            "".to_variant(),
+            0u64.to_variant(),
+            bytes(&[]),
+            bytes(&[]),
+        ];
+        let part = || {
+            let part = [0u32.to_variant(), bytes(&[3; 32]), 5u64.to_variant(), 9u64.to_variant(), bytes(&[])];
+            Variant::tuple_from_iter(part)
+        };
+        let parts: Vec<Variant> = (0..parts).map(|_| part()).collect();
+        let whole = Variant::tuple_from_iter([
+            none(),
+            0u64.to_variant(),
+            bytes(&[1; 32]),
+            bytes(to),
+            Variant::tuple_from_iter(commit),
+            bytes(&[]),
+            Variant::array_from_iter_with_type(VariantTy::new("(uayttay)").unwrap(), parts),
+            empty("(yaytt)"),
+        ]);
+        whole.data().to_vec()
+    }
+
+    #[test]
+    fn what_a_superblock_may_have() {
+        let good = Superblock::read(&superblock(&[2; 32], MOST_PARTS)).unwrap();
+        assert_eq!((good.parts.len(), good.to, good.parts[0].size), (MOST_PARTS, "02".repeat(32), 5));
+        let refused = |bytes: &[u8]| Superblock::read(bytes).unwrap_err();
+        assert!(refused(&superblock(&[2; 32], MOST_PARTS + 1)).contains("more than 4096 parts"));
+        for length in [0, 31, 33] {
+            assert!(refused(&superblock(&vec![2; length], 1)).contains("checksum of"), "{length}");
+        }
+        // What says the same in another form is another superblock.
+        let mut odd = superblock(&[2; 32], 1);
+        let padding = odd.windows(4).position(|four| four == [3; 4]).unwrap() + 32;
+        assert_eq!(odd[padding], 0);
+        odd[padding] = 1;
+        assert!(refused(&odd).contains("another form"));
     }
 }
