@@ -228,6 +228,9 @@ fn malformed(object: ObjectId, reason: impl std::fmt::Display) -> OstreeError {
 
 #[cfg(test)]
 mod tests {
+    use ::ostree::glib::VariantDict;
+    use ::ostree::glib::prelude::ToVariant;
+
     use super::*;
 
     #[test]
@@ -244,5 +247,75 @@ mod tests {
             assert_eq!(line(cut), None, "{cut:?}");
         }
         assert!(size_line(&[7; 31]).is_none());
+    }
+
+    type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    #[test]
+    fn heads_of_files_that_nobody_means() {
+        let id = ObjectId::new(ObjectKind::File, [7; 32]);
+        for (length, good) in
+            [(0, false), (1, true), (1 << 20, true), ((1 << 20) + 1, false), (u32::MAX, false)]
+        {
+            let prefix = [&u32::to_be_bytes(length)[..], &[0; 4]].concat();
+            assert_eq!(file_header_length(id, &prefix).is_ok(), good, "{length}");
+        }
+        let head = |mode: u32| {
+            let head = (5u64.to_be(), 0u32, 0u32, mode.to_be(), 0u32, "target", Xattrs::new());
+            head.to_variant().data().to_vec()
+        };
+        for (mode, good) in [
+            (0o100_644, true),
+            (0o104_755, true),
+            (0o120_777, true),
+            // Folder, devices, pipe, socket, nothing.
+            (0o040_755, false),
+            (0o060_600, false),
+            (0o020_600, false),
+            (0o010_600, false),
+            (0o140_600, false),
+            (0, false),
+        ] {
+            assert_eq!(file_header(id, &head(mode)).is_ok(), good, "{mode:o}");
+        }
+        let whole = head(0o100_644);
+        for odd in [&whole[..whole.len() - 1], &[&whole[..], &[0; 8]].concat(), &whole[..20]] {
+            assert!(file_header(id, odd).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_that_names_what_cannot_be() {
+        let hash = || vec![7u8; 32];
+        let id = |kind| ObjectId::new(kind, [7; 32]);
+        type Files = Vec<(String, Vec<u8>)>;
+        type Folders = Vec<(String, Vec<u8>, Vec<u8>)>;
+        let tree = |files: Files, folders: Folders| {
+            let bytes = (files, folders).to_variant().data().to_vec();
+            let id = id(ObjectKind::DirTree);
+            assert_eq!(dirtree(id, &bytes).is_ok(), children(id, &bytes).is_ok());
+            named_by(id, &bytes).map(|named| named.len())
+        };
+        for (name, good) in
+            [("a", true), ("..", false), ("../x", false), ("a/b", false), ("/etc", false), (".", false)]
+        {
+            let named = tree(vec![(name.into(), hash())], vec![]);
+            assert_eq!(named.ok(), good.then_some(1), "file {name:?}");
+            let named = tree(vec![], vec![(name.into(), hash(), hash())]);
+            assert_eq!(named.ok(), good.then_some(2), "folder {name:?}");
+        }
+        for (mode, good) in [(0o040_755u32, true), (0o100_644, false), (0o120_777, false), (0, false)] {
+            let bytes = (0u32, 0u32, mode.to_be(), Xattrs::new()).to_variant().data().to_vec();
+            assert_eq!(named_by(id(ObjectKind::DirMeta), &bytes).is_ok(), good, "{mode:o}");
+        }
+        for (parent, good) in [(vec![], true), (hash(), true), (vec![7; 31], false)] {
+            let (none, related) = (VariantDict::new(None).end(), Files::new());
+            let text = || "".to_variant();
+            let hashes = [hash().to_variant(), hash().to_variant()];
+            let head = [none, parent.to_variant(), related.to_variant(), text(), text(), 0u64.to_variant()];
+            let commit = Variant::tuple_from_iter(head.into_iter().chain(hashes));
+            let read = super::commit(id(ObjectKind::Commit), commit.data());
+            assert_eq!(read.is_ok(), good, "{read:?}");
+        }
     }
 }
