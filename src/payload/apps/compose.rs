@@ -333,4 +333,18 @@ mod tests {
             assert!(error.line == 3 || image.starts_with('$'), "{error}");
         }
     }
+
+    #[test]
+    fn a_file_is_no_larger_when_its_aliases_are_expanded() {
+        let good = format!("services:\n  web:\n    image: h.example/w@sha256:{}\n", hex("a"));
+        let long = format!("x-long: \"{}\"\n{good}", "a".repeat((4 << 20) + 1));
+        let many = format!("x-many: [{}]\n{good}", "a, ".repeat(50_001));
+        let twice = format!("x-one: &one \"{0}\"\nx-two: [*one, *one]\n{good}", "a".repeat(3 << 19));
+        for (text, what) in [(long, "bytes"), (many, "nodes"), (twice, "aliases")] {
+            let error = Compose::read(&text).unwrap_err();
+            assert!(error.to_string().contains("too large"), "{what}: {error}");
+        }
+        let fits = format!("x-many: [{}]\n{good}", "a, ".repeat(40_000));
+        assert!(Compose::read(&fits).is_ok());
+    }
 }

@@ -231,4 +231,26 @@ mod tests {
         assert_eq!(fs::read_dir(dir.join("host")).unwrap().count(), 0);
         fs::remove_dir_all(&dir).unwrap();
     }
+
+    /// A link that comes between the look for a free name and the new file is not written through.
+    #[test]
+    fn a_link_that_is_put_in_the_way_of_a_new_file() {
+        let dir = scratch("way");
+        fs::write(dir.join("host/file"), "the host's").unwrap();
+        let done = AtomicBool::new(false);
+        let app = Folder::make(&dir.join("app")).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = symlink(dir.join("host/file"), dir.join("app/out.new"));
+                }
+            });
+            for _ in 0..300 {
+                let _ = app.write(OsStr::new("out"), 0o644, &mut |file| file.write_all(b"x"));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(fs::read_to_string(dir.join("host/file")).unwrap(), "the host's");
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -116,3 +116,42 @@ fn gnu_tar_reads_what_is_written_and_a_cut_is_seen() {
     assert!(entries(&bytes[..], &mut |_, _| Ok(())).unwrap_err().to_string().contains("damaged"));
     fs::remove_dir_all(&dir).unwrap();
 }
+
+/// A tar stream of one entry of this kind, which says that it has so many bytes.
+fn entry_of(kind: u8, size: u64) -> Vec<u8> {
+    let mut header = header("f", 0o644, size).unwrap();
+    let sum = octal(&header[148..156]).unwrap() + u64::from(kind) - u64::from(b'0');
+    header[156] = kind;
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    header.to_vec()
+}
+
+fn refused(bytes: &[u8]) -> String {
+    entries(bytes, &mut |_, _| Ok(())).unwrap_err().to_string()
+}
+
+#[test]
+fn an_archive_has_limits() {
+    // It unpacks to a byte too much, which its first entry alone does not.
+    let one = [&entry_of(b'0', BLOCK as u64)[..], &[0; BLOCK]].concat();
+    let most = UNPACKED_LIMIT - BLOCK as u64;
+    let said = refused(&[one.clone(), entry_of(b'0', most + 1)].concat());
+    assert!(said.contains("unpacks to more than"), "{said}");
+    let said = refused(&[one, entry_of(b'0', most)].concat());
+    assert!(!said.contains("unpacks to more than"), "{said}");
+    for kind in [b'x', b'L', b'K'] {
+        let said = refused(&entry_of(kind, NAME_LIMIT + 1));
+        assert!(said.contains("a name that is too long"), "{said}");
+    }
+    let said = refused(&entry_of(b'0', 0).repeat(MOST_ENTRIES + 1));
+    assert!(said.contains("has more than"), "{said}");
+}
+
+#[test]
+fn only_files_folders_and_links_are_in_an_archive() {
+    // Hard link, character and block device, pipe, and what nobody knows.
+    for kind in [b'1', b'3', b'4', b'6', b'7', b'Z'] {
+        let said = refused(&entry_of(kind, 0));
+        assert!(said.contains("no file, folder or symbolic link"), "{}: {said}", char::from(kind));
+    }
+}
