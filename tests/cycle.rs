@@ -126,6 +126,25 @@ fn a_target_that_was_damaged_on_the_device_is_not_bad() {
 }
 
 #[test]
+fn what_was_damaged_after_its_download_is_not_installed() {
+    let world = World::new("damaged-before-install");
+    let second = world.release(2);
+    world.ota(&["check"]).expect(16);
+    world.ota(&["download"]).expect(0);
+    let repo = world.path("sysroot/ostree/repo");
+    let line = world.run("ostree", &["ls", "-C", "--repo", &repo, &second, "/usr/share/data"]);
+    let hash = line.split_whitespace().find(|word| word.len() == 64).unwrap();
+    let object = format!("{repo}/objects/{}/{}.file", &hash[..2], &hash[2..]);
+    fs::File::options().write(true).open(object).unwrap().set_len(0).unwrap();
+    world.ota(&["install"]).expect(80).says("download");
+    assert!(!world.deployments().contains(&second));
+    assert_eq!(world.boot_variable("upgrade_available"), "0");
+    world.ota(&["download"]).expect(0);
+    world.ota(&["install"]).expect(100);
+    world.fsck();
+}
+
+#[test]
 fn a_program_reads_json_lines() {
     let world = World::new("json-lines");
     let lines = |args: &[&str], code: i32| -> Vec<serde_json::Value> {
@@ -341,6 +360,28 @@ fn expired_metadata_and_older_metadata_are_refused() {
     world.ota(&["check"]).expect(11);
     fs::write(world.path("ota/repo/timestamp.json"), new).unwrap();
     world.ota(&["check"]).expect(16);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_a_warning_or_by_setting_an_error() {
+    let world = World::new("exposed-key");
+    let key = world.path("sota/import/pkey.pem");
+    let mode = |mode: &str| world.run("chmod", &[mode, &key]);
+    let strict = "[rust_ota]\nstrict_keys = 1\n";
+    for (bits, setting, code, warned) in [
+        ("0644", "", 0, true),
+        ("0640", strict, 1, true),
+        ("0602", strict, 1, true),
+        ("0600", strict, 0, false),
+    ] {
+        mode(bits);
+        world.fragment("60-keys", setting);
+        let check = world.ota(&["check"]).expect(code);
+        assert_eq!(check.stderr.contains("chmod it to 0600"), code != 0, "{bits}: {}", check.stderr);
+        let status = world.ota(&["status"]);
+        let said = format!("{}{}", status.stdout, status.stderr);
+        assert_eq!(said.contains("other users may read or change this secret"), warned, "{bits}: {said}");
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ type Deadline = (&'static str, fn(&World), bool);
 
 #[test]
 fn the_deadline_reboots_only_what_the_bootloader_counts() {
-    let table: [Deadline; 9] = [
+    let table: [Deadline; 12] = [
         ("a trial", |_| {}, true),
         ("confirmed", |w| w.fw_setenv("upgrade_available", "0"), false),
         ("given up by the bootloader", |w| w.fw_setenv("rollback", "1"), false),
@@ -133,6 +133,26 @@ fn the_deadline_reboots_only_what_the_bootloader_counts() {
             "state was lost and a reboot is awaited",
             |w| {
                 fs::remove_dir_all(w.path("sota/rust-ota")).unwrap();
+                fs::create_dir_all(w.path("run")).unwrap();
+                fs::write(w.path("run/need_reboot"), "").unwrap();
+            },
+            false,
+        ),
+        (
+            "state was lost where every boot is counted",
+            |w| {
+                fs::remove_dir_all(w.path("sota/rust-ota")).unwrap();
+                w.fragment("80-mode", "[bootloader]\nrollback_mode = uboot_generic\n");
+                w.fw_setenv("upgrade_available", "0");
+                w.fw_setenv("bootcount", "1");
+            },
+            false,
+        ),
+        ("nobody knows what runs", |w| w.reboot_into(9), true),
+        (
+            "nobody knows what runs and a reboot is awaited",
+            |w| {
+                w.reboot_into(9);
                 fs::create_dir_all(w.path("run")).unwrap();
                 fs::write(w.path("run/need_reboot"), "").unwrap();
             },
