@@ -369,4 +369,37 @@ mod tests {
         assert!(said("soon", "test").unwrap().contains("is no date"));
         assert!(said("2026-02-01T00:00:00Z", "other").unwrap().contains("for tag \"other\""));
     }
+
+    #[test]
+    fn a_statement_is_for_this_kind_of_device() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-bundle-kind-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["client.pem", "pkey.pem"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        let mut merged = Merged::default();
+        let text =
+            format!("[import]\nbase_path = {}\n[provision]\nprimary_ecu_hardware_id = b\n", folder.display());
+        merged.apply(Path::new("f"), &text).unwrap();
+        let settings = Settings::from_merged(&merged).unwrap();
+        assert!(settings.identity().is_some());
+        // What is not known as a device of production takes nothing that is meant for those.
+        for (kind, good) in [("ci", true), ("prod", false), ("", false)] {
+            let bundle = About { kind: kind.into(), tag: "test".into(), targets: vec![] };
+            let signed = Signed { expires: "2099-01-01T00:00:00Z".into(), bundle };
+            assert_eq!(check(&signed, &settings, NOW).is_ok(), good, "{kind:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_an_offline_update_has_a_limit() {
+        let path = std::env::temp_dir().join(format!("rust-ota-bundle-limit-{}", std::process::id()));
+        std::fs::write(&path, "1234").unwrap();
+        assert_eq!(read(&path, 4).unwrap().as_deref(), Some(&b"1234"[..]));
+        let refused = read(&path, 3).unwrap_err();
+        assert!(refused.contains("more than the 3 bytes"), "{refused}");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read(&path, 3), Ok(None));
+    }
 }

@@ -72,7 +72,10 @@ fn spread(wish: Duration, random: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{Merged, Settings};
 
     #[test]
     fn a_wish_counts_up_to_a_day() {
@@ -93,5 +96,25 @@ mod tests {
             let time = wait(u64::MAX, u32::MAX, Duration::MAX, random);
             assert!(time > DAY && time.as_secs() < 100 * 366 * 86_400, "{time:?}");
         }
+    }
+
+    /// A clock that was ahead when it was written must not silence a device.
+    #[test]
+    fn what_is_left_of_a_wait_is_a_day_at_most() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-patience-{}", std::process::id()));
+        let mut merged = Merged::default();
+        let text =
+            format!("[storage]\npath = {}\n[provision]\nprimary_ecu_hardware_id = b\n", folder.display());
+        merged.apply(Path::new("f"), &text).unwrap();
+        let settings = Settings::from_merged(&merged).unwrap();
+        std::fs::create_dir_all(&settings.state).unwrap();
+        let agent = Agent::new(settings);
+        for (days, left) in [(-1, None), (10, Some(DAY)), (100_000, Some(DAY))] {
+            let until = super::super::clock() + days * DAY.as_secs() as i64;
+            Backoff { failures: 99, until }.save(&agent.settings.state).unwrap();
+            let (patience, wait) = Patience::new(&agent);
+            assert_eq!((patience.failures, wait), (MOST_FAILURES, left), "{days}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

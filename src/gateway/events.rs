@@ -244,4 +244,15 @@ mod tests {
         assert!(cut.starts_with("begin") && cut.contains(MARK) && cut.ends_with("end"));
         assert_eq!(cut.chars().count(), MOST_DETAILS);
     }
+
+    #[test]
+    fn what_opens_an_address_is_told_to_nobody() {
+        let said = "https://u:secret@h/x?sig=secret: the server answered 403";
+        let shown = event(Kind::EcuDownloadCompleted, Some(false), said)["event"]["details"].clone();
+        let shown = shown.as_str().unwrap();
+        assert!(
+            !shown.contains("secret") && shown.contains("h/x") && shown.contains("answered 403"),
+            "{shown}"
+        );
+    }
 }
