@@ -354,13 +354,17 @@ fn a_damaged_entry_of_the_menu_stops_nothing() {
     for how in [EMPTY, |bytes| bytes[..20].to_vec(), ZEROS, CUT] {
         let (server, device, first, second) = world();
         device.open().deploy(&second, "second").unwrap();
-        damage(&device.root().join("boot/loader/entries/ostree-2-test.conf"), how);
+        let menu = device.root().join("boot/loader/entries");
+        damage(&menu.join("ostree-2-test.conf"), how);
+        // Of another system, which libostree leaves alone.
+        fs::write(menu.join("rescue.conf"), "title Rescue\nlinux /rescue\n").unwrap();
         assert_eq!(device.commits(0), [first.clone()]);
         server.write("usr/share/new/file", "newer\n");
         let third = server.commit();
         fetch(&server, &device, &third).unwrap();
         device.open().deploy(&third, "third").unwrap();
         assert_eq!(device.commits(1), [third, first]);
+        assert!(!device.root().join("boot/loader/entries/rescue.conf.damaged").exists());
     }
     let (_server, device, first, second) = world();
     device.open().deploy(&second, "second").unwrap();

@@ -39,7 +39,11 @@ pub(super) fn heal(sysroot: &Path) -> Result<bool, OstreeError> {
 
 /// Without the entries that lead to no deployment. One that does has to stay.
 fn heal_menu(sysroot: &Path) -> bool {
-    let entries = files(&sysroot.join("boot/loader/entries"), "conf");
+    // libostree reads no other entries: what else is in the menu belongs to somebody else.
+    let is_ours =
+        |entry: &PathBuf| entry.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ostree-"));
+    let entries: Vec<_> =
+        files(&sysroot.join("boot/loader/entries"), "conf").into_iter().filter(is_ours).collect();
     let (sound, damaged): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|entry| leads_to_a_deployment(sysroot, entry));
     if sound.is_empty() {
