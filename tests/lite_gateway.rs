@@ -610,6 +610,16 @@ fn content_comes_from_where_the_gateway_says_or_else_from_itself() {
         let own = seen.iter().filter(|s| s.path.starts_with("/treehub/objects/"));
         assert!(own.clone().count() > 0 && own.clone().all(|s| s.header("authorization").is_none()));
     }
+
+    // Of a list without end a few are asked.
+    let many: Vec<_> = (0..30).map(|number| remote(&format!("nowhere-{number}"), "b")).collect();
+    *gateway.remotes.lock().unwrap() = Some(json!(many).to_string());
+    world.release(6);
+    lite(&world, &["check"]).expect(16);
+    lite(&world, &["pull"]).expect(0);
+    let seen = gateway.take();
+    let places = seen.iter().filter_map(|s| s.path.strip_prefix("/nowhere-")?.split('/').next());
+    assert_eq!(places.collect::<std::collections::BTreeSet<_>>().len(), 8);
 }
 
 #[test]
