@@ -372,3 +372,53 @@ fn write_image(image: &Image, name: &str, store: &Store, out: &mut dyn Write) ->
     put("manifest.json", &docker).map_err(broken)?;
     archive::end(out).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Blob;
+    use super::super::{Compose, Digest, Reference};
+    use super::*;
+
+    #[test]
+    fn who_does_not_belong_to_an_app() {
+        let hex = |digit: &str| digit.repeat(64);
+        let blob = |digit: &str| Blob { digest: Digest::from_hex(&hex(digit)).unwrap(), size: 1 };
+        let name = format!("h.example/w@sha256:{}", hex("a"));
+        let reference = Reference::parse(&name).unwrap();
+        let app = App {
+            name: "web".into(),
+            uri: Reference::parse(&format!("h.example/web@sha256:{}", hex("f"))).unwrap(),
+            archive: blob("e"),
+            extra: Vec::new(),
+            usage: Default::default(),
+            compose: Compose::read(&format!("services:\n  web:\n    image: {name}\n")).unwrap(),
+            images: vec![Image { reference, manifest: blob("b").digest, config: blob("c"), layers: vec![] }],
+            manifests: Vec::new(),
+        };
+        let is_strange = |service: &str, image: &str| {
+            let container = Container {
+                id: "1".into(),
+                service: service.into(),
+                status: "running".into(),
+                exit_code: 0,
+                health: None,
+                restarts: 0,
+                image: image.into(),
+            };
+            stranger(&app, &[container]).is_some()
+        };
+        for (service, image, strange) in [
+            ("web", format!("sha256:{}", hex("c")), false),
+            // As Podman names it, and as an engine with containerd's store does.
+            ("web", hex("c"), false),
+            ("web", format!("sha256:{}", hex("b")), false),
+            ("web", format!("sha256:{}", hex("d")), true),
+            ("web", "h.example/w:latest".into(), true),
+            ("web", String::new(), true),
+            ("other", format!("sha256:{}", hex("c")), true),
+            ("", format!("sha256:{}", hex("c")), true),
+        ] {
+            assert_eq!(is_strange(service, &image), strange, "{service} {image}");
+        }
+    }
+}

@@ -224,3 +224,25 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_into_is_what_its_name_says() {
+        let folder = std::env::temp_dir().join(format!("rust-ota-store-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let store = Store::at(&folder);
+        let digest = store.put(b"a manifest").unwrap();
+        assert_eq!(store.read(&digest, 10).unwrap(), b"a manifest");
+        assert!(store.read(&digest, 9).unwrap_err().to_string().contains("more than the 9 bytes"));
+        for (size, there) in [(None, true), (Some(10), true), (Some(9), false), (Some(11), false)] {
+            assert_eq!(store.has(&digest, size), there, "{size:?}");
+        }
+        fs::write(store.path(&digest), b"a manifesT").unwrap();
+        assert!(matches!(store.read(&digest, 10), Err(AppsError::Digest { .. })));
+        assert!(!store.has(&digest, None), "the next download brings it again");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
