@@ -405,6 +405,19 @@ fn a_client_that_can_act_confirms_its_first_start() {
     world.ota(&["finalize"]).expect(40);
 }
 
+#[test]
+fn a_trial_that_has_not_begun_is_not_confirmed_by_a_state_that_was_lost() {
+    let world = World::new("lost-before-its-reboot");
+    world.release(2);
+    world.ota(&["update"]).expect(100);
+    fs::remove_dir_all(world.path("sota/rust-ota")).unwrap();
+    world.ota(&["finalize"]).expect(40);
+    assert_eq!(world.boot_variable("upgrade_available"), "1", "it boots on trial");
+    world.reboot_into(0);
+    world.ota(&["finalize"]).expect(0);
+    assert_eq!(world.boot_variable("upgrade_available"), "0");
+}
+
 /// /var was put back to what it held before the update that runs, as by a restored backup or a tmpfs that went.
 #[test]
 fn state_that_is_older_than_the_system_stops_nothing() {

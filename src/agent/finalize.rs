@@ -162,7 +162,9 @@ impl Working<'_> {
         self.agent.must_be_able(&boot)?;
         let bad_is_next = content.next_commit()?.is_some_and(|commit| installed.bad(&commit).is_some());
         let rolled_back = boot.rolled_back == Some(true) || bad_is_next;
-        if !boot.trial && !rolled_back {
+        // A trial that begins with the next boot is not over, also where the state that knew of it is gone.
+        let began = boot.trial && !self.agent.settings.reboot_sentinel.exists();
+        if !began && !rolled_back {
             return Ok(Outcome::NothingPending);
         }
         if rolled_back {
