@@ -234,3 +234,38 @@ fn a_kind_of_root_that_libostree_cannot_make_is_refused() {
     let left = fs::read_dir(device.root().join("ostree/deploy/test/deploy")).unwrap();
     assert!(left.flatten().all(|e| !e.file_name().to_string_lossy().starts_with(&b)), "the folder is left");
 }
+
+#[test]
+fn systems_of_other_names_stay() {
+    let (server, device) = (Server::new(), Device::new());
+    let a = first_deployment(&server, &device);
+    let root = device.root();
+    run("ostree", &["admin", "os-init", "--sysroot", text(&root), "other"]);
+    let deploy = ["admin", "deploy", "--sysroot", text(&root), "--os=other", "--not-as-default", "--retain"];
+    run("ostree", &[&deploy[..], &["--karg=root=LABEL=otaroot", &a]].concat());
+    for version in ["2", "3"] {
+        let commit = update(&server, &device, usize::from(version == "3"), version);
+        let status = device.status();
+        assert!(status.contains(&format!("test {commit}.0")), "{status}");
+        assert!(status.contains(&format!("other {a}.0")), "{status}");
+    }
+}
+
+#[test]
+fn only_what_was_pulled_whole_is_deployed() {
+    let (server, device) = (Server::new(), Device::new());
+    let a = first_deployment(&server, &device);
+    server.write("usr/etc/version", "2");
+    let b = server.commit();
+    let refused = |commit: &str| {
+        let error = device.open_booted(0).deploy(commit, "b").unwrap_err();
+        assert!(matches!(error, OstreeError::NotPulled { .. }), "{error}");
+        assert_eq!(device.commits(0), [a.clone()]);
+    };
+    refused(&b);
+    fetch(&server, &device, &b);
+    fs::write(device.partial_marker(&b), "").unwrap();
+    refused(&b);
+    fetch(&server, &device, &b);
+    device.open_booted(0).deploy(&b, "b").unwrap();
+}
