@@ -85,6 +85,11 @@ impl Walk<'_, '_> {
             self.follow(be32(next, 0), length, &mut payload)?;
         }
         let values = values(&payload).ok_or(damaged(number, "a record is not what its header says"))?;
+        // A NULL is one byte in the file and many here.
+        self.bytes += values.len() * size_of::<Value>();
+        if self.bytes > MOST_BYTES {
+            return Err(SqliteError::TooLarge);
+        }
         self.rows.push((rowid, values));
         Ok(())
     }

@@ -37,6 +37,9 @@ impl Value {
     }
 }
 
+/// Columns of a table that SQLite itself can be built for. Without it a page of zeros would be as many values as it has bytes.
+const MOST_COLUMNS: usize = 32_767;
+
 /// The values of a record; none where it is not whole.
 pub(super) fn values(payload: &[u8]) -> Option<Vec<Value>> {
     let (header, rest) = varint(payload)?;
@@ -46,6 +49,9 @@ pub(super) fn values(payload: &[u8]) -> Option<Vec<Value>> {
     let mut body = payload.get(header..)?;
     let mut values = Vec::new();
     while !types.is_empty() {
+        if values.len() == MOST_COLUMNS {
+            return None;
+        }
         let kind;
         (kind, types) = varint(types)?;
         let value;
@@ -94,4 +100,22 @@ pub(super) fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_as_many_columns_as_sqlite_has() {
+        // The header's length in three bytes, and a NULL for each byte that follows.
+        let nulls = |count: usize| {
+            let header = count + 3;
+            let length =
+                [0x80 | (header >> 14) as u8, 0x80 | (header >> 7 & 0x7F) as u8, (header & 0x7F) as u8];
+            [&length[..], &vec![0; count]].concat()
+        };
+        assert_eq!(values(&nulls(MOST_COLUMNS)).map(|values| values.len()), Some(MOST_COLUMNS));
+        assert!(values(&nulls(MOST_COLUMNS + 1)).is_none());
+    }
 }
