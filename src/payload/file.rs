@@ -190,12 +190,6 @@ impl<'a> Download<'a> {
         }
     }
 
-    /// Bytes that are free on the volume of a folder; none where it is not there.
-    pub fn free_space(folder: &Path) -> Option<u64> {
-        let volume = rustix::fs::statvfs(folder).ok()?;
-        Some(volume.f_bavail.saturating_mul(volume.f_frsize))
-    }
-
     fn require_space(&self, part: &Path) -> Result<(), FileError> {
         let here = fs::metadata(part).map_or(0, |m| m.len());
         let needed = self.info.length.saturating_sub(here).saturating_add(SPARE);
@@ -302,7 +296,6 @@ fn each_chunk(file: &mut File, take: &mut dyn FnMut(&[u8])) -> io::Result<u64> {
     }
 }
 
-/// A volume that cannot be looked at counts as large enough: writing tells.
 /// Bytes that are free on the volume of a folder; none where it is not there.
 pub fn free_space(folder: &Path) -> Option<u64> {
     let volume = rustix::fs::statvfs(folder).ok()?;
@@ -311,12 +304,13 @@ pub fn free_space(folder: &Path) -> Option<u64> {
 
 fn require_space(path: &Path, needed: u64) -> Result<(), FileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let Ok(volume) = rustix::fs::statvfs(folder) else { return Ok(()) };
-    let available = volume.f_bavail.saturating_mul(volume.f_frsize);
-    if needed <= available {
-        return Ok(());
+    // A volume that cannot be looked at counts as large enough: writing tells.
+    match free_space(folder) {
+        Some(available) if available < needed => {
+            Err(FileError::NoSpace { path: folder.to_path_buf(), needed, available })
+        }
+        _ => Ok(()),
     }
-    Err(FileError::NoSpace { path: folder.to_path_buf(), needed, available })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
