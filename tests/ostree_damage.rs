@@ -358,7 +358,7 @@ fn a_damaged_entry_of_the_menu_stops_nothing() {
         damage(&menu.join("ostree-2-test.conf"), how);
         // Of another system, which libostree leaves alone.
         fs::write(menu.join("rescue.conf"), "title Rescue\nlinux /rescue\n").unwrap();
-        assert_eq!(device.commits(0), [first.clone()]);
+        assert_eq!(device.commits(0), std::slice::from_ref(&first));
         server.write("usr/share/new/file", "newer\n");
         let third = server.commit();
         fetch(&server, &device, &third).unwrap();
